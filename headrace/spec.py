@@ -1,0 +1,142 @@
+"""ModelSpec: what a served model needs and gives, written as JSON into the `.onnx` file's metadata_props.
+
+The file is the contract between export and server: the server reads nothing else.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigurationError
+
+#: The key under which the spec stands in `metadata_props`.
+METADATA_KEY = "headrace.spec"
+
+#: The graph input that carries the rows' lengths: int64 [rows].
+LENGTHS = "lengths"
+
+Dtype = Literal["float32", "int64"]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Part):
+    """A graph input, packed: [tokens, *shape]."""
+
+    name: Name
+    dtype: Dtype
+    shape: tuple[int, ...] = ()
+    """Axes of one time step, behind the packed token axis."""
+    vocabulary: int | None = None
+    """For token ids: they lie in [0, vocabulary)."""
+
+
+class Output(_Part):
+    """A graph output: [tokens, *shape] if it has a time axis, else one result for each row, [rows, *shape]."""
+
+    name: Name
+    dtype: Dtype
+    shape: tuple[int, ...] = ()
+    time: bool
+    """Whether its first axis counts packed tokens (one result each time step) or rows (one result each step)."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes along the last axis, if it is one of classes."""
+
+
+class State(_Part):
+    """A carried state, replaced at each step: the graph's input and output as one named pair, both [rows, *shape]."""
+
+    name: Name
+    input: Name
+    output: Name
+    dtype: Dtype
+    shape: tuple[int, ...]
+    initial: float | tuple[float, ...] = 0.0
+    """Value of a fresh sequence: one number for every cell, or all cells in C order."""
+
+    @model_validator(mode="after")
+    def _initial_fits(self) -> State:
+        if isinstance(self.initial, tuple) and len(self.initial) != prod(self.shape):
+            raise ValueError(f"state {self.name}: initial has {len(self.initial)} cells, shape {self.shape} needs {prod(self.shape)}")
+        return self
+
+
+class Chunk(_Part):
+    """How many time steps one step may carry: 1 to `longest`; with `whole`, all of the sequence in one step."""
+
+    longest: int = Field(ge=1)
+    whole: bool = False
+
+
+class Score(_Part):
+    """One figure on real data, never seen in training or selection, beside the published one."""
+
+    metric: str
+    value: float
+    published: str = ""
+    better: Literal["higher", "lower"]
+    gate: float | None = None
+    """What a full training budget must reach; None where a budget was cut short."""
+    data: str
+
+
+class Parity(_Part):
+    """Largest relative error of the exported graph against eager PyTorch, over a grid of ragged batches."""
+
+    error: float
+    cases: int
+
+
+class Text(_Part):
+    """For models of text: the symbols, one character each; the token id is the index."""
+
+    symbols: tuple[str, ...]
+
+
+class ModelSpec(_Part):
+    """Everything about a model that its server and its clients need to know."""
+
+    format: Literal[1] = 1
+    name: Name
+    task: str = ""
+    inputs: tuple[Input, ...] = Field(min_length=1)
+    outputs: tuple[Output, ...] = Field(min_length=1)
+    states: tuple[State, ...] = ()
+    chunk: Chunk
+    text: Text | None = None
+    scores: tuple[Score, ...] = ()
+    parity: Parity | None = None
+    versions: dict[str, str] = {}
+    """Versions of the packages that made the file."""
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> ModelSpec:
+        ins = [LENGTHS, *(i.name for i in self.inputs), *(s.input for s in self.states)]
+        outs = [*(o.name for o in self.outputs), *(s.output for s in self.states)]
+        for what, names in (("inputs", ins), ("outputs", outs), ("states", [s.name for s in self.states])):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{what}: names must differ, got {names}")
+        return self
+
+    @property
+    def stateful(self) -> bool:
+        """Whether its sequences have a state that the server keeps between steps."""
+        return bool(self.states)
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Raises ConfigurationError, naming every field that is wrong."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
+            raise ConfigurationError(f"the model's spec cannot be used: {wrong}") from error

@@ -1,0 +1,1 @@
+"""headrace.server: wire → sequences → scheduler → engine → journal → reply."""
