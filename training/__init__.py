@@ -1,0 +1,1 @@
+"""Models, tasks on real data and one training loop, from seeds to a checkpoint."""

@@ -1,0 +1,45 @@
+"""The project's own models; each is one `SequenceModel`, built from a plain dictionary that a checkpoint can hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headrace.errors import ConfigurationError
+
+from .base import SequenceModel
+from .characters import CharacterModel
+from .encoder import EncoderClassifier
+from .recurrent import RecurrentClassifier
+
+Config = dict[str, Any]
+"""The constructor's arguments, plain values only, and under "architecture" which model it is."""
+
+ARCHITECTURES: dict[str, type[SequenceModel]] = {
+    "recurrent-classifier": RecurrentClassifier,
+    "encoder-classifier": EncoderClassifier,
+    "character-model": CharacterModel,
+}
+
+__all__ = [
+    "ARCHITECTURES",
+    "CharacterModel",
+    "Config",
+    "EncoderClassifier",
+    "RecurrentClassifier",
+    "SequenceModel",
+    "build",
+]
+
+
+def build(config: Config) -> SequenceModel:
+    """A fresh model. Raises ConfigurationError for an architecture that does not exist or does not take these arguments."""
+    arguments = {key: value for key, value in config.items() if key != "architecture"}
+    architecture = ARCHITECTURES.get(config.get("architecture", ""))
+    if architecture is None:
+        raise ConfigurationError(
+            f"unknown architecture {config.get('architecture')!r}; there are {', '.join(ARCHITECTURES)}"
+        )
+    try:
+        return architecture(**arguments)
+    except (TypeError, KeyError) as error:
+        raise ConfigurationError(f"{config['architecture']} cannot be built from this checkpoint: {error}") from error

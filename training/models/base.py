@@ -1,0 +1,52 @@
+"""What every model here is: one pure step over packed rows, and a description of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from headrace.spec import ModelSpec, State
+
+from ..ragged import State as States
+
+
+class SequenceModel(nn.Module, ABC):
+    """A sequence model whose state is explicit: what it knows of a row's past goes in and comes out."""
+
+    @abstractmethod
+    def step(self, x: Tensor, lengths: Tensor, state: States) -> tuple[Tensor, States]:
+        """The next time steps of many rows.
+
+        x:       [tokens, features] float32 or [tokens] int64 ids, the rows' steps back to back
+        lengths: [rows] int64, each at least 1
+        state:   by name, each [rows, *shape] as `describe` says
+        returns: y [tokens, ...], or [rows, ...] for an output without time axis, and the state after each row's last step
+        """
+
+    @abstractmethod
+    def describe(self, name: str) -> ModelSpec:
+        """The spec of this model under `name`: all but the figures that training and export add."""
+
+    def initial_state(self, rows: int) -> States:
+        """The state of `rows` fresh sequences: by name, [rows, *shape]."""
+        return {s.name: _initial(s, rows) for s in self.describe("fresh").states}
+
+    def forward(self, x: Tensor, lengths: Tensor, state: States) -> tuple[Tensor, States]:
+        """`step`, so that a model can be called like any module."""
+        return self.step(x, lengths, state)
+
+
+def carried(name: str, layers: int, hidden: int) -> State:
+    """The spec of a recurrent state: zeros [rows, layers, hidden] at the start."""
+    return State(name=name, input=name, output=f"{name}_out", dtype="float32", shape=(layers, hidden))
+
+
+def _initial(state: State, rows: int) -> Tensor:
+    cell = torch.tensor(state.initial, dtype=torch.float32)  # [] or [cells]
+    return (
+        cell.expand(rows, *state.shape).clone()
+        if cell.ndim == 0
+        else cell.view(state.shape).repeat(rows, *[1] * len(state.shape))
+    )

@@ -1,0 +1,90 @@
+"""A Transformer encoder that classifies whole sequences: stateless, padding-free but for attention."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from headrace.spec import Chunk, Input, ModelSpec, Output
+
+from ..ragged import RaggedAttention, RaggedMean, RaggedPositions, State
+from .base import SequenceModel
+from .parts import Standardise
+
+LONGEST = 512
+
+
+class EncoderClassifier(SequenceModel):
+    """Raw values → encoder layers → mean over each row → log-probabilities of the classes, one answer a row.
+
+    Sinusoidal positions (Vaswani et al. 2017, section 3.5), norms before the sublayers (Xiong et al. 2020).
+    """
+
+    def __init__(
+        self, features: int, width: int, heads: int, layers: int, labels: list[str], dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+        self.features = features
+        self.standardise = Standardise(features)
+        self.embed = nn.Linear(features, width)
+        self.positions = Sinusoids(width)
+        self.layers = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.mean = RaggedMean()
+        self.head = nn.Linear(width, len(labels))
+
+    def step(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        """x [tokens, features] in raw units, whole sequences → log-probabilities [rows, classes]."""
+        x = self.embed(self.standardise(x))  # [tokens, width]
+        x = x + self.positions(x, lengths)
+        for layer in self.layers:
+            x = layer(x, lengths)
+        return self.head(self.mean(self.norm(x), lengths)).log_softmax(-1), state
+
+    def describe(self, name: str) -> ModelSpec:
+        classes = (len(self.labels),)
+        return ModelSpec(
+            name=name,
+            task="classify sequences, one answer for each",
+            inputs=(Input(name="values", dtype="float32", shape=(self.features,)),),
+            outputs=(Output(name="log_probabilities", dtype="float32", shape=classes, time=False, labels=self.labels),),
+            chunk=Chunk(longest=LONGEST, whole=True),
+        )
+
+
+class EncoderLayer(nn.Module):
+    """Attention within each row, then a feed-forward block on each token, both with a residual around them."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_attention, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.project_in, self.project_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.attend = RaggedAttention(heads)
+        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x [tokens, width], lengths [rows] → [tokens, width]."""
+        q, k, v = self.project_in(self.norm_attention(x)).chunk(3, -1)  # each [tokens, width]
+        x = x + self.dropout(self.project_out(self.attend(q, k, v, lengths)))
+        return x + self.dropout(self.feed(self.norm_forward(x)))
+
+
+class Sinusoids(nn.Module):
+    """Sines, then cosines, of each token's place in its row; wavelengths from 2π to 20,000π."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.places = RaggedPositions()
+        exponents = torch.arange(width // 2) * (-2 * math.log(10_000.0) / width)
+        self.register_buffer("frequencies", exponents.exp())  # [width / 2]
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """x [tokens, width], lengths [rows] → [tokens, width]."""
+        angles = self.places(lengths, x)[:, None] * self.frequencies  # [tokens, width / 2]
+        return torch.cat([angles.sin(), angles.cos()], -1)
