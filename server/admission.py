@@ -1,0 +1,192 @@
+"""Steps, cancels and lost callers → the queue, or answers at once. What can be refused is refused here, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import Cancelled, HeadraceError, Overloaded, WrongPosition
+from headrace.spec import ModelSpec
+
+from .checks import problems
+from .commands import Cancel, Close, Command, Drain, Leave, NamedStep, Open, Step
+from .handles import CLOSED, EXPIRED, Handles, why
+from .kept import MOST_BYTES, MOST_STEPS
+from .opening import close, open_sequence, start_named
+from .state import State, wants_reply_kept
+from .steps import NEXT, Answers, Failed, Stepped, Steps, failures
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Pure but for `state`: time is passed in, answers come back."""
+
+    spec: ModelSpec
+    version: str
+    state: State
+    idle: float  # seconds until an unused sequence expires
+
+    def handle(self, command: Command, now: float) -> Answers:
+        match command:
+            case Step(steps):
+                return self._step(steps, now)
+            case NamedStep():
+                return self._named_step(command, now)
+            case Open():
+                return open_sequence(self.state, command, self.version, now)
+            case Cancel():
+                return self._cancel(command)
+            case Close():
+                return close(self.state, command)
+            case Leave():
+                return self._leave(command)
+            case Drain():
+                return []  # the lane's own affair
+            case _:
+                assert_never(command)
+
+    def expire(self, now: float) -> Answers:
+        """Sequences unused for the time to live leave; their owners are told."""
+        answers: Answers = []
+        for number in self.state.sequences.idle_since(now - self.idle):
+            owner, key = self.state.sequences.owner[number], int(self.state.sequences.key[number])
+            self.state.remove(number, EXPIRED)
+            if owner is not None:
+                answers.append((owner, Failed(key, None, why(EXPIRED, key))))
+        return answers
+
+    # Steps
+
+    def _step(self, steps: Steps, now: float) -> Answers:
+        sound, answers = self._sound(steps)
+        if not self.spec.stateful:
+            self.state.scheduler.add(sound)
+            return answers
+        numbers = self.state.handles[sound.sink].lookup(sound.keys)
+        known = numbers >= 0
+        answers += [(sound.sink, _not_known(sound, numbers, row)) for row in np.flatnonzero(~known).tolist()]
+        return answers + self._numbered(sound.numbered(numbers).take(known), now)
+
+    def _named_step(self, command: NamedStep, now: float) -> Answers:
+        sound, answers = self._sound(command.steps)
+        if not len(sound):
+            return answers
+        try:
+            number = np.array([start_named(self.state, command, now)], np.int32)
+        except HeadraceError as error:
+            return failures(sound, error)
+        answers = self._numbered(sound.numbered(number), now)
+        if command.end:
+            self.state.sequences.closing[number] = True
+            answers += self.state.close_due(number)
+        return answers
+
+    def _numbered(self, steps: Steps, now: float) -> Answers:
+        """Rows whose sequences are live. Rows of one sequence in one frame are admitted one after the other."""
+        answers: Answers = []
+        while len(steps):
+            first = self.state.sequences.first_of_each(steps.numbers)
+            answers += self._admit(steps.take(first), now)
+            steps = steps.take(~first)
+        return answers
+
+    def _admit(self, steps: Steps, now: float) -> Answers:
+        """Rows of different live sequences."""
+        sequences = self.state.sequences
+        sequences.used[steps.numbers] = now
+        self.state.kept.acknowledge(steps.numbers, np.where(wants_reply_kept(steps), steps.acked, -1))
+        steps, answers = self._in_place(steps)
+        steps, full = self._with_room(steps)
+        kept = wants_reply_kept(steps)
+        self.state.kept.reserve(steps.numbers[kept], steps.lengths[kept])
+        idle = sequences.pending[steps.numbers] == 0
+        sequences.expected[steps.numbers] += steps.lengths
+        sequences.pending[steps.numbers] += 1
+        self.state.scheduler.add(steps.take(idle))
+        for row in np.flatnonzero(~idle):
+            self.state.scheduler.park(steps.take(np.array([row])))
+        return [*answers, *full]
+
+    def _sound(self, steps: Steps) -> tuple[Steps, Answers]:
+        """The rows that the spec allows, and what the others are told."""
+        answers: Answers = []
+        sound = np.ones(len(steps), np.bool_)
+        for broken, error in problems(self.spec, steps):
+            answers += failures(steps.take(broken & sound), error)
+            sound &= ~broken
+        return steps.take(sound), answers
+
+    def _in_place(self, steps: Steps) -> tuple[Steps, Answers]:
+        """The rows that begin where their sequences stand; the others are repetitions, or wrong."""
+        expected = self.state.sequences.expected[steps.numbers]
+        steps = steps.placed(np.where(steps.positions == NEXT, expected, steps.positions))
+        fits = (steps.positions == expected) & ~self.state.sequences.closing[steps.numbers]
+        answers: Answers = []
+        for row in np.flatnonzero(~fits).tolist():
+            answers += self._repeated(steps.take(np.array([row])), int(expected[row]))
+        return steps.take(fits), answers
+
+    def _repeated(self, step: Steps, expected: int) -> Answers:
+        """One row off its place: answered again from memory if it was answered, else refused."""
+        number, position, length = int(step.numbers[0]), int(step.positions[0]), int(step.lengths[0])
+        if self.state.sequences.closing[number]:
+            return failures(step, why(CLOSED, int(step.keys[0])))
+        outputs = self.state.kept.find(number, position, length)
+        if outputs is None:
+            return failures(step, _off_place(position, length, expected))
+        return [(step.sink, Stepped(step.keys, step.positions, step.lengths, outputs))]
+
+    def _with_room(self, steps: Steps) -> tuple[Steps, Answers]:
+        """The rows whose replies can be kept until they are acknowledged."""
+        fits = self.state.kept.fits(steps.numbers, steps.lengths) | ~wants_reply_kept(steps)
+        if fits.all():
+            return steps, []
+        error = Overloaded(
+            f"too many replies wait for acknowledgement (at most {MOST_STEPS} steps or {MOST_BYTES >> 10} KiB a sequence); "
+            "read the replies, say in `acked` up to where they arrived, and send the step again",
+            retry_after=0.05,
+        )
+        return steps.take(fits), failures(steps.take(~fits), error)
+
+    # Callers that change their mind, or are gone
+
+    def _cancel(self, command: Cancel) -> Answers:
+        """Steps that still wait; one that runs or ran is answered as if nothing had been said."""
+        answers: Answers = []
+        error = Cancelled("the step was cancelled before it ran; nothing was applied")
+        numbers = self.state.handles[command.sink].lookup(command.keys)
+        for number, position in zip(numbers.tolist(), command.positions.tolist(), strict=True):
+            if number >= 0:
+                answers += self.state.fail_from(number, position, error)
+        return answers
+
+    def _leave(self, command: Leave) -> Answers:
+        """Its queued rows fail; nobody hears of it but callers whose steps were queued behind them."""
+        state, error = self.state, Cancelled("the caller is gone")
+        answers: Answers = []
+        for piece in state.scheduler.withdraw_of(command.sink):
+            answers += state.fail(piece, error)
+        for number, position in state.scheduler.parked_of(command.sink):
+            answers += state.fail_from(number, position, error)
+        for number in state.handles.pop(command.sink, Handles()):
+            state.sequences.owner[number] = None
+        return [(sink, answer) for sink, answer in answers if sink is not command.sink]
+
+
+def _not_known(steps: Steps, numbers: NDArray[np.int32], row: int) -> Failed:
+    key = int(steps.keys[row])
+    return Failed(key, int(steps.positions[row]), why(int(numbers[row]), key))
+
+
+def _off_place(position: int, length: int, expected: int) -> WrongPosition:
+    where = "behind" if position < expected else "ahead of"
+    return WrongPosition(
+        f"the step [{position}, {position + length}) is {where} its sequence, which expects position {expected}; "
+        "send the step that begins there",
+        expected_position=expected,
+    )

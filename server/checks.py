@@ -1,0 +1,56 @@
+"""Checks of steps against the model's spec: by columns, so that a good frame costs a few array operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import InvalidInput
+from headrace.ragged import starts
+from headrace.spec import Input, ModelSpec
+
+from .steps import Array, Rows, Steps
+
+Mask = NDArray[np.bool_]
+Problem = tuple[Mask, InvalidInput]
+
+
+def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
+    """For each rule that some rows break: which rows [rows], and what to tell them.
+
+    Shapes and dtypes are right already: the wire layer cannot build `Steps` otherwise.
+    """
+    longest = spec.chunk.longest
+    yield from _broken(steps.lengths < 1, "a step needs at least one time step; its length is 0 or less")
+    too_long = steps.lengths > longest
+    yield from _broken(too_long, f"a step of {spec.name} has at most {longest} time steps; send it in several")
+    for given, values in zip(spec.inputs, steps.values, strict=True):
+        yield from _values(given, values, steps.lengths)
+
+
+def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:
+    if given.dtype == "float32":
+        # A sum is finite only if all its terms are, but may overflow: so it can acquit cheaply, and not convict.
+        if not np.isfinite(values.sum(dtype=np.float64)):
+            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            yield from _broken(~_all_of_row(finite, lengths), f"{given.name} holds NaN or infinity; send finite numbers")
+    elif given.vocabulary is not None and values.size:
+        if int(values.min()) < 0 or int(values.max()) >= given.vocabulary:
+            known = ((values >= 0) & (values < given.vocabulary)).reshape(len(values), -1).all(axis=1)
+            message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; encode with the model's symbols"
+            yield from _broken(~_all_of_row(known, lengths), message)
+
+
+def _all_of_row(tokens: Mask, lengths: Rows) -> Mask:
+    """[tokens] → [rows]: whether it holds for every time step of a row; true of an empty row."""
+    bad = np.concatenate([[0], np.cumsum(~tokens)])
+    first = starts(lengths)
+    mask: Mask = bad[first + lengths] == bad[first]
+    return mask
+
+
+def _broken(rows: Mask, message: str) -> Iterator[Problem]:
+    if rows.any():
+        yield rows, InvalidInput(message)

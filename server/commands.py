@@ -1,0 +1,81 @@
+"""What callers ask of a lane. Commands of one caller are handled in the order in which they were posted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .sequences import Name
+from .steps import Rows, Sink, Steps
+
+
+class Mode(Enum):
+    FRESH = auto()
+    RESUME = auto()
+    REPLACE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Answered by Opened, or by Failed without position."""
+
+    sink: Sink
+    key: int
+    name: Name
+    mode: Mode
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Rows whose keys the sink has opened (or of a stateless model). Each is answered by Stepped or Failed."""
+
+    steps: Steps
+
+
+@dataclass(frozen=True, slots=True)
+class NamedStep:
+    """One row that names its sequence itself, as Open Inference rows do; `start` begins it anew, `end` closes it after."""
+
+    steps: Steps
+    name: Name
+    start: bool
+    end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Steps that are still queued are answered by Failed (Cancelled); others are answered as if nothing was said."""
+
+    sink: Sink
+    keys: NDArray[np.uint32]
+    positions: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Answered by Closed, after all steps of these sequences are settled."""
+
+    sink: Sink
+    keys: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The caller is gone: its queued rows are dropped, its sequences live on without owner until resumed or expired."""
+
+    sink: Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """`done` is called on the lane's thread once every admitted step is answered."""
+
+    done: Callable[[], None]
+
+
+Command = Open | Step | NamedStep | Cancel | Close | Leave | Drain

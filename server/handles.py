@@ -1,0 +1,59 @@
+"""A connection's names for its sequences: small numbers that the client chose → the lane's sequence numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import HeadraceError, InvalidInput, TakenOver, UnknownSequence
+
+#: What a key stands for when it is no sequence any more (numbers of sequences are 0 and above).
+UNKNOWN, CLOSED, EXPIRED, TAKEN = -2, -3, -4, -5
+
+#: Keys lie below this: the table of a connection is an array.
+MOST_KEYS = 1 << 20
+
+
+class Handles:
+    """Keys of one connection in one lane; a column that grows to the largest key."""
+
+    def __init__(self) -> None:
+        self._numbers = np.full(16, UNKNOWN, np.int32)
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers of the sequences that the connection owns."""
+        return iter(self._numbers[self._numbers >= 0].tolist())
+
+    def __getitem__(self, key: int) -> int:
+        return int(self._numbers[key]) if key < len(self._numbers) else UNKNOWN
+
+    def __setitem__(self, key: int, number: int) -> None:
+        """Raises InvalidInput for a key that would make the table too large."""
+        if key >= MOST_KEYS:
+            raise InvalidInput(f"key {key} is too large; choose small numbers below {MOST_KEYS} and use closed ones again")
+        if key >= len(self._numbers):
+            grown = np.full(max(key + 1, 2 * len(self._numbers)), UNKNOWN, np.int32)
+            grown[: len(self._numbers)] = self._numbers
+            self._numbers = grown
+        self._numbers[key] = number
+
+    def lookup(self, keys: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """[rows] keys → [rows] numbers, or a negative word for why there is none."""
+        if len(keys) and int(keys.max()) < len(self._numbers):
+            return self._numbers[keys]
+        return np.array([self[key] for key in keys.tolist()], np.int32)
+
+
+def why(number: int, key: int) -> HeadraceError:
+    """What a negative entry means, as the error for a step."""
+    match number:
+        case _ if number == CLOSED:
+            return UnknownSequence(f"the sequence of key {key} was closed; open it again")
+        case _ if number == EXPIRED:
+            return UnknownSequence(f"the sequence of key {key} expired after its time to live; open it again")
+        case _ if number == TAKEN:
+            return TakenOver(f"another connection took over the sequence of key {key}; resume it to take it back")
+        case _:
+            return UnknownSequence(f"key {key} was not opened on this connection; send an open before its first step")

@@ -1,0 +1,114 @@
+"""Replies that their clients have not acknowledged: a step that is sent again is answered from here, not applied twice.
+
+Room is reserved when a step is admitted, so that no reply ever has to be dropped for want of room.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.ragged import starts
+from headrace.spec import Output
+
+from .steps import Array, Rows
+
+#: At most so many steps, and so many bytes unless it is a single one, wait for acknowledgement in a sequence.
+MOST_STEPS = 8
+MOST_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    position: int
+    end: int
+    size: int
+    outputs: tuple[bytes, ...]
+
+
+class Kept:
+    """Mutable: `count` and `size` [capacity] with what is reserved or filled, and the replies themselves."""
+
+    def __init__(self, capacity: int, outputs: Sequence[Output], most_bytes: int) -> None:
+        self.count = np.zeros(capacity, np.int32)
+        self.size = np.zeros(capacity, np.int64)
+        self.total = 0  # bytes, reserved or filled, of all sequences
+        self.most_bytes = most_bytes
+        self._outputs = outputs
+        cells = [int(np.prod(o.shape)) * np.dtype(o.dtype).itemsize for o in outputs]
+        self._token_bytes = sum(c for o, c in zip(outputs, cells, strict=True) if o.time)
+        self._row_bytes = sum(c for o, c in zip(outputs, cells, strict=True) if not o.time)
+        self._replies: dict[int, deque[Reply]] = {}
+
+    def __repr__(self) -> str:
+        return f"Kept(sequences={len(self._replies)}, bytes={self.total})"
+
+    def sizes(self, lengths: Rows) -> NDArray[np.int64]:
+        """[rows] bytes of the replies to steps of these lengths."""
+        return lengths * self._token_bytes + self._row_bytes
+
+    def fits(self, numbers: NDArray[np.int32], lengths: Rows) -> NDArray[np.bool_]:
+        """[rows] whether each reply may be reserved; numbers differ from each other."""
+        sizes, count = self.sizes(lengths), self.count[numbers]
+        alone = count == 0
+        within = (count < MOST_STEPS) & (self.size[numbers] + sizes <= MOST_BYTES)
+        fits: NDArray[np.bool_] = (alone | within) & (self.total + np.cumsum(sizes) <= self.most_bytes)
+        return fits
+
+    def reserve(self, numbers: NDArray[np.int32], lengths: Rows) -> None:
+        """Room for one reply of each; numbers differ from each other."""
+        sizes = self.sizes(lengths)
+        self.count[numbers] += 1
+        self.size[numbers] += sizes
+        self.total += int(sizes.sum())
+
+    def release(self, numbers: NDArray[np.int32], lengths: Rows) -> None:
+        """Gives up what was reserved for steps that will not be answered after all; numbers may repeat."""
+        sizes = self.sizes(lengths)
+        np.subtract.at(self.count, numbers, 1)
+        np.subtract.at(self.size, numbers, sizes)
+        self.total -= int(sizes.sum())
+
+    def keep(self, numbers: NDArray[np.int32], positions: Rows, lengths: Rows, outputs: tuple[Array, ...]) -> None:
+        """Fills what was reserved. outputs: of these rows, packed."""
+        first, ends, sizes = starts(lengths), positions + lengths, self.sizes(lengths)
+        flat = [(memoryview(y).cast("B") if y.size else memoryview(b""), y.nbytes // max(len(y), 1)) for y in outputs]
+        timed = [o.time for o in self._outputs]
+        columns = (numbers, positions, ends, sizes, first, lengths)
+        for row, (number, position, end, size, at, length) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+            cells = tuple(
+                bytes(y[at * width : (at + length) * width] if time else y[row * width : (row + 1) * width])
+                for (y, width), time in zip(flat, timed, strict=True)
+            )
+            self._replies.setdefault(number, deque()).append(Reply(position, end, size, cells))
+
+    def acknowledge(self, numbers: NDArray[np.int32], upto: Rows) -> None:
+        """Forgets each sequence's replies that end at or before `upto` [rows]."""
+        for number, position in zip(numbers.tolist(), upto.tolist(), strict=True):
+            replies = self._replies.get(number)
+            while replies and replies[0].end <= position:
+                self._forget(number, replies.popleft())
+
+    def find(self, number: int, position: int, length: int) -> tuple[Array, ...] | None:
+        """The outputs [time, ...] (or [1, ...] without time axis) of exactly this step, if they are kept."""
+        for reply in self._replies.get(number, ()):
+            if (reply.position, reply.end) == (position, position + length):
+                return tuple(
+                    np.frombuffer(cells, o.dtype).reshape(length if o.time else 1, *o.shape)
+                    for cells, o in zip(reply.outputs, self._outputs, strict=True)
+                )
+        return None
+
+    def drop(self, number: int) -> None:
+        """Forgets all of a sequence that leaves; it has no pending steps."""
+        for reply in self._replies.pop(number, ()):
+            self._forget(number, reply)
+
+    def _forget(self, number: int, reply: Reply) -> None:
+        self.count[number] -= 1
+        self.size[number] -= reply.size
+        self.total -= reply.size

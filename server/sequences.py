@@ -1,0 +1,109 @@
+"""The live sequences of one lane, in columns indexed by a sequence's number. Written by the lane's thread alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import Overloaded
+
+from .steps import Sink
+
+Name = tuple[str, str]  # tenant, id
+
+#: `slot` of a sequence that has no state yet: its first step starts from the spec's initial value.
+FRESH = -1
+
+
+class FreeList:
+    """Numbers 0 … count-1 as a stack: what was given back last is taken first, so that memory in use stays hot."""
+
+    def __init__(self, count: int) -> None:
+        self._stack = np.arange(count - 1, -1, -1, dtype=np.int32)
+        self._free = count
+
+    def __len__(self) -> int:
+        return self._free
+
+    def take(self, count: int) -> NDArray[np.int32]:
+        """[count] numbers; the caller has checked that there are as many."""
+        if count > self._free:
+            raise IndexError(f"{count} numbers wanted, {self._free} free")
+        self._free -= count
+        return self._stack[self._free : self._free + count].copy()
+
+    def give(self, numbers: NDArray[np.int32]) -> None:
+        self._stack[self._free : self._free + len(numbers)] = numbers
+        self._free += len(numbers)
+
+
+class Sequences:
+    """Mutable state, and who changes it: `create`/`remove` by opens and closes, `position` and `slot` by commits alone,
+    `expected` and `pending` by the admission and settling of steps, `owner` and `key` by opens and lost connections."""
+
+    def __init__(self, capacity: int) -> None:
+        self.names: dict[Name, int] = {}
+        self._name: list[Name | None] = [None] * capacity
+        self._free = FreeList(capacity)
+        self.capacity = capacity
+        self.position = np.zeros(capacity, np.int64)  # time steps applied
+        self.expected = np.zeros(capacity, np.int64)  # where the next admitted step must begin
+        self.pending = np.zeros(capacity, np.int32)  # steps admitted and not yet settled
+        self.slot = np.full(capacity, FRESH, np.int32)  # where in the arena its state lies
+        self.used = np.full(capacity, np.inf)  # seconds, last time that anything came; inf: not live
+        self.incarnation = np.zeros(capacity, np.uint64)
+        self.owner: list[Sink | None] = [None] * capacity  # who is told when it leaves; None: its connection is gone
+        self.key = np.zeros(capacity, np.uint32)  # the owner's name for it
+        self.closing = np.zeros(capacity, np.bool_)  # leaves once nothing is pending
+        self.stamp = np.zeros(capacity, np.int32)  # scratch of `first_of_each`
+
+    def __len__(self) -> int:
+        return self.capacity - len(self._free)
+
+    def __repr__(self) -> str:
+        return f"Sequences(live={len(self)}, capacity={self.capacity})"
+
+    def create(self, name: Name, incarnation: int, now: float) -> int:
+        """A sequence at position 0. Raises Overloaded if there is no room."""
+        if not len(self._free):
+            raise Overloaded(
+                f"all {self.capacity} sequences of this lane are live; close some, or retry when idle ones expire",
+                retry_after=1.0,
+            )
+        number = int(self._free.take(1)[0])
+        self.names[name], self._name[number] = number, name
+        self.position[number] = self.expected[number] = self.pending[number] = 0
+        self.slot[number], self.used[number], self.incarnation[number] = FRESH, now, incarnation
+        self.owner[number], self.closing[number] = None, False
+        return number
+
+    def remove(self, number: int) -> int:
+        """Forgets the sequence and returns its slot, which the caller gives back."""
+        assert not self.pending[number], "a sequence with pending steps cannot leave"
+        self._free_name(number)
+        self.used[number], self.owner[number] = np.inf, None
+        self._free.give(np.array([number], np.int32))
+        return int(self.slot[number])
+
+    def detach(self, number: int) -> None:
+        """Frees the sequence's name at once; the sequence itself leaves when nothing of it is pending."""
+        self._free_name(number)
+        self.closing[number] = True
+
+    def _free_name(self, number: int) -> None:
+        name = self._name[number]
+        if name is not None:
+            del self.names[name]
+        self._name[number] = None
+
+    def idle_since(self, then: float) -> list[int]:
+        """Numbers of the sequences unused since `then`, none with pending steps."""
+        idle: list[int] = np.flatnonzero((self.used <= then) & (self.pending == 0)).tolist()
+        return idle
+
+    def first_of_each(self, numbers: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """[rows] whether a row is the first one of its sequence."""
+        rows = np.arange(len(numbers), dtype=np.int32)
+        self.stamp[numbers[::-1]] = rows[::-1]  # of equal indices the last assignment stays: here, the first row
+        first: NDArray[np.bool_] = self.stamp[numbers] == rows
+        return first

@@ -1,0 +1,132 @@
+"""All that one lane may change, in one place. Only the lane's thread touches it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import HeadraceError, WrongPosition
+from headrace.spec import ModelSpec
+
+from .handles import CLOSED, Handles
+from .kept import Kept
+from .scheduler import Scheduler
+from .sequences import FreeList, Sequences
+from .steps import NEVER_AGAIN, STATELESS, Answers, Closed, Sink, Steps, failures
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one lane."""
+
+    rows: int = 64  # in a batch
+    tokens: int = 4096  # time steps in a batch, unless a single row has more
+    sequences: int = 10_000  # live at a time
+    idle: float = 600.0  # seconds until an unused sequence expires
+    kept_bytes: int = 256 << 20  # of replies that wait for acknowledgement
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    sequences: Sequences
+    slots: FreeList
+    kept: Kept
+    scheduler: Scheduler
+    handles: defaultdict[Sink, Handles] = field(default_factory=lambda: defaultdict(Handles))
+
+    @classmethod
+    def empty(cls, spec: ModelSpec, limits: Limits) -> State:
+        return cls(
+            Sequences(limits.sequences),
+            FreeList(arena_slots(limits)),
+            Kept(limits.sequences, spec.outputs, limits.kept_bytes),
+            Scheduler(limits.rows, limits.tokens),
+        )
+
+    def remove(self, number: int, word: int) -> tuple[Sink, int] | None:
+        """The sequence, of which nothing is pending, leaves; its owner's key stands for `word` from now on.
+
+        Returns the owner and its key, if there is one to be told.
+        """
+        owner, key = self.sequences.owner[number], int(self.sequences.key[number])
+        self.kept.drop(number)
+        slot = self.sequences.remove(number)
+        if slot >= 0:
+            self.slots.give(np.array([slot], np.int32))
+        if owner is None:
+            return None
+        self.handles[owner][key] = word
+        return owner, key
+
+    def close_due(self, numbers: NDArray[np.int32]) -> Answers:
+        """Sequences that were to close and have nothing pending any more do so."""
+        due = self.sequences.closing[numbers] & (self.sequences.pending[numbers] == 0)
+        told = [self.remove(number, CLOSED) for number in numbers[due].tolist()]
+        return [(owner, Closed((key,))) for owner, key in filter(None, told)]
+
+    def fail(self, steps: Steps, error: HeadraceError) -> Answers:
+        """Admitted rows that left the queue, one of a sequence, fail; so do, by position, those parked behind them."""
+        answers = failures(steps, error)
+        if not len(steps) or steps.numbers[0] == STATELESS:
+            return answers
+        self._forget(steps)
+        for number in steps.numbers.tolist():
+            answers += self._fail_behind(number, self.scheduler.withdraw_parked(number))
+        return answers + self.close_due(steps.numbers)
+
+    def fail_from(self, number: int, position: int, error: HeadraceError) -> Answers:
+        """The queued step that begins at `position` fails, and by position those behind it; earlier ones stay queued.
+
+        Nothing happens if no such step is queued: it runs, ran, or was never sent.
+        """
+        if not self.scheduler.find(number, position):
+            return []
+        queued = self.scheduler.withdraw(number)
+        stay = [step for step in queued if step.positions[0] < position]
+        self.scheduler.requeue(stay)
+        failed, *behind = queued[len(stay) :]
+        self._forget(failed)
+        answers = failures(failed, error) + self._fail_behind(number, behind)
+        return answers + self.close_due(failed.numbers)
+
+    def fail_all(self, number: int, error: HeadraceError) -> Answers:
+        """All queued steps of a sequence fail with `error`."""
+        queued = self.scheduler.withdraw(number)
+        for step in queued:
+            self._forget(step)
+        answers = [answer for step in queued for answer in failures(step, error)]
+        return answers + self.close_due(np.array([number], np.int32))
+
+    def _fail_behind(self, number: int, behind: list[Steps]) -> Answers:
+        for step in behind:
+            self._forget(step)
+        error = behind_a_failure(int(self.sequences.expected[number]))
+        return [answer for step in behind for answer in failures(step, error)]
+
+    def _forget(self, steps: Steps) -> None:
+        """Admitted rows of different sequences leave the books as if they had never come."""
+        kept = wants_reply_kept(steps)
+        self.kept.release(steps.numbers[kept], steps.lengths[kept])
+        self.sequences.pending[steps.numbers] -= 1
+        self.sequences.expected[steps.numbers] -= steps.lengths
+
+
+def arena_slots(limits: Limits) -> int:
+    """Slots of an arena: one for each sequence, and free ones for a whole batch to be written to before its commit."""
+    return limits.sequences + limits.rows
+
+
+def wants_reply_kept(steps: Steps) -> NDArray[np.bool_]:
+    """[rows] whether the caller may send the step again."""
+    mask: NDArray[np.bool_] = steps.acked != NEVER_AGAIN
+    return mask
+
+
+def behind_a_failure(position: int) -> WrongPosition:
+    return WrongPosition(
+        f"an earlier step of this sequence failed, so it stands at position {position}; send the steps again from there",
+        expected_position=position,
+    )

@@ -1,0 +1,159 @@
+"""What crosses all layers of the server: steps in columns, and the answers to them.
+
+A row is one step of one sequence. Rows of one frame stay together as columns, so that no row costs a Python object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import HeadraceError
+from headrace.ragged import starts, token_index
+
+Array = NDArray[Any]
+Rows = NDArray[np.int64]
+
+#: Position of a step that goes wherever its sequence stands (Open Inference rows carry none).
+NEXT = -1
+
+#: `acked` of a step that will never be sent again: its reply is not kept.
+NEVER_AGAIN = np.iinfo(np.int64).max
+
+#: Sequence number of the rows of a stateless model.
+STATELESS = -1
+
+
+class Sink(Protocol):
+    """Where the answers to a caller go. Called on the event loop, once for each answer."""
+
+    def deliver(self, answer: Answer) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Some rows of one caller, all of one model version. Columns are [rows]; values are packed [tokens, ...]."""
+
+    sink: Sink
+    keys: NDArray[np.uint32]  # the caller's names for the rows' sequences
+    numbers: NDArray[np.int32]  # the lane's, or STATELESS
+    positions: Rows  # time steps applied before the step
+    lengths: Rows
+    acked: Rows  # replies up to here have arrived
+    deadlines: NDArray[np.float64]  # seconds on the lane's clock, inf for none
+    arrived: float  # seconds on the same clock
+    values: tuple[Array, ...]  # one for each input of the spec
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __repr__(self) -> str:
+        return f"Steps(rows={len(self)}, tokens={int(self.lengths.sum())})"
+
+    def take(self, rows: NDArray[Any]) -> Steps:
+        """The chosen rows: a mask [rows] or indices."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        if len(index) == len(self) and rows.dtype == np.bool_:
+            return self
+        tokens = token_index(self.lengths, index)
+        return replace(
+            self,
+            **{name: getattr(self, name)[index] for name in COLUMNS},
+            values=tuple(v[tokens] for v in self.values),
+        )
+
+    def numbered(self, numbers: NDArray[np.int32]) -> Steps:
+        return replace(self, numbers=numbers)
+
+    def placed(self, positions: Rows) -> Steps:
+        return replace(self, positions=positions)
+
+    def split(self, rows: int) -> tuple[Steps, Steps]:
+        """The first `rows` rows and the others, both views."""
+        tokens = int(self.lengths[:rows].sum())
+        head, tail = slice(None, rows), slice(rows, None)
+        return (
+            replace(self, **{n: getattr(self, n)[head] for n in COLUMNS}, values=tuple(v[:tokens] for v in self.values)),
+            replace(self, **{n: getattr(self, n)[tail] for n in COLUMNS}, values=tuple(v[tokens:] for v in self.values)),
+        )
+
+
+COLUMNS = ("keys", "numbers", "positions", "lengths", "acked", "deadlines")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    key: int
+    version: str
+    position: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """Answered rows: columns as in the request; outputs [tokens, ...], or [rows, ...] for those without time axis."""
+
+    keys: NDArray[np.uint32]
+    positions: Rows
+    lengths: Rows
+    outputs: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An open that failed, or a sequence that its owner lost (no position), or a step."""
+
+    key: int | None
+    position: int | None
+    error: HeadraceError
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    keys: tuple[int, ...]
+
+
+Answer = Opened | Stepped | Failed | Closed
+Answers = list[tuple[Sink, Answer]]
+
+
+def steps_answered(answer: Answer) -> int:
+    """How many steps this answer settles: each admitted step is settled exactly once."""
+    match answer:
+        case Stepped():
+            return len(answer.keys)
+        case Failed(position=int()):
+            return 1
+        case _:
+            return 0
+
+
+def failures(steps: Steps, error: HeadraceError) -> Answers:
+    """Every row of `steps` answered by the same error."""
+    rows = zip(steps.keys.tolist(), steps.positions.tolist(), strict=True)
+    return [(steps.sink, Failed(key, position, error)) for key, position in rows]
+
+
+def pack(pieces: Sequence[Steps], column: str) -> Array:
+    """One column of all pieces, joined; a single piece's is not copied."""
+    columns: list[Array] = [getattr(piece, column) for piece in pieces]
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
+def pack_values(pieces: Sequence[Steps]) -> tuple[Array, ...]:
+    """The inputs of all pieces, joined; a single piece's are not copied."""
+    if len(pieces) == 1:
+        return pieces[0].values
+    return tuple(np.concatenate(v) for v in zip(*(p.values for p in pieces), strict=True))
+
+
+def row_outputs(outputs: tuple[Array, ...], timed: Sequence[bool], lengths: Rows, rows: slice) -> tuple[Array, ...]:
+    """The outputs of consecutive rows (one at least) of a batch, as views; `timed`: which outputs are packed by token."""
+    first = starts(lengths)
+    begin = int(first[rows.start])
+    end = begin + int(lengths[rows].sum())
+    return tuple(y[begin:end] if t else y[rows] for y, t in zip(outputs, timed, strict=True))
