@@ -1,0 +1,178 @@
+"""From a model to an ONNX graph: its ragged parts are made custom operators, it is traced, and the graph is tidied."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import onnx
+import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
+from torch import Tensor, nn
+from torch.export import Dim
+
+from headrace.errors import ConfigurationError
+from headrace.spec import LENGTHS, ModelSpec
+from headrace.training.models import SequenceModel
+from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, State
+
+from . import ops
+from .translate import OPSET, TABLE
+
+TOKENS, ROWS = "tokens", "rows"
+"""Names of the graph's two symbolic axes."""
+
+EXAMPLE = (2, 3, 1)
+"""Lengths of the rows that are traced: with a single row the exporter would take 1 for a constant."""
+
+DTYPES = {"float32": torch.float32, "int64": torch.int64}
+
+
+def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
+    """`model.step` as an ONNX graph with the names of `spec`; the model is left as it was, in evaluation mode.
+
+    Inputs: each of the spec [tokens, *shape], `lengths` [rows] int64, each state [rows, *shape].
+    Raises ConfigurationError for a model that cannot be exported, with the layer and the reason.
+    """
+    refuse(model)
+    graph = _Graph(model, spec).eval()
+    with torch.no_grad(), ragged_operators(model), _quiet():
+        program = _traced(graph, spec)
+        exported = torch.onnx.export(
+            program,
+            dynamic_shapes=_axes(spec),  # once more: without it the axes lose their names
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            external_data=False,
+            input_names=[*(i.name for i in spec.inputs), LENGTHS, *(s.input for s in spec.states)],
+            output_names=[*(o.name for o in spec.outputs), *(s.output for s in spec.states)],
+            custom_translation_table=TABLE,
+        )
+    assert exported is not None
+    return _tidied(exported)
+
+
+def refuse(model: nn.Module) -> None:
+    """Raises ConfigurationError if the model holds a recurrent layer that would not become ragged, naming it."""
+    ragged = {id(part.rnn) for part in model.modules() if isinstance(part, RaggedRNN)}
+    for path, part in model.named_modules():
+        if isinstance(part, nn.RNNBase) and (reason := _reason(part, id(part) in ragged)):
+            raise ConfigurationError(f"{path or 'the model'}: {type(part).__name__} {reason}")
+
+
+@contextmanager
+def ragged_operators(model: nn.Module) -> Iterator[None]:
+    """While open, the ragged parts of `model` are custom operators: only their instances' `forward` is overridden."""
+    changed = [part for part in model.modules() if type(part) in _FORWARDS]
+    for part in changed:
+        vars(part)["forward"] = partial(_FORWARDS[type(part)], part)
+    try:
+        yield
+    finally:
+        for part in changed:
+            del vars(part)["forward"]
+
+
+def _reason(layer: nn.RNNBase, ragged: bool) -> str:
+    if layer.proj_size:
+        return "has proj_size, which ONNX has no operator for; use a Linear behind the layer"
+    if layer.bidirectional:
+        return "is bidirectional: it needs the end of a sequence before its first step, so it cannot be streamed"
+    return "" if ragged else "takes padded batches; put it into a RaggedRNN"
+
+
+def _rnn(part: RaggedRNN, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+    weights = [w for layer in part.rnn.all_weights for w in layer]
+    if part.rnn.mode == "LSTM":
+        y, h, c = ops.lstm(x, lengths, state["h"], state["c"], weights)
+        return y, {"h": h, "c": c}
+    y, h = ops.recurrent(x, lengths, state["h"], weights, part.rnn.mode)
+    return y, {"h": h}
+
+
+def _attention(part: RaggedAttention, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
+    y: Tensor = ops.attention(q, k, v, lengths, part.heads)
+    return y
+
+
+def _mean(part: RaggedMean, x: Tensor, lengths: Tensor) -> Tensor:
+    y: Tensor = ops.mean(x, lengths)
+    return y
+
+
+def _positions(part: RaggedPositions, lengths: Tensor, tokens: Tensor) -> Tensor:
+    y: Tensor = ops.positions(lengths, tokens)
+    return y
+
+
+_FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {
+    RaggedRNN: _rnn,
+    RaggedAttention: _attention,
+    RaggedMean: _mean,
+    RaggedPositions: _positions,
+}
+
+
+class _Graph(nn.Module):
+    """`step` with its states in the order of the spec: flattened, the signature of the ONNX graph."""
+
+    def __init__(self, model: SequenceModel, spec: ModelSpec) -> None:
+        super().__init__()
+        self.model, self.names = model, [s.name for s in spec.states]
+
+    def forward(self, x: Tensor, lengths: Tensor, states: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
+        y, state = self.model.step(x, lengths, dict(zip(self.names, states, strict=True)))
+        return y, *(state[name] for name in self.names)
+
+
+def _traced(graph: _Graph, spec: ModelSpec) -> torch.export.ExportedProgram:
+    """By hand, since torch.onnx.export would try several strategies and bury the first error."""
+    try:
+        return torch.export.export(graph, _example(spec), dynamic_shapes=_axes(spec), strict=False)
+    except Exception as error:  # the tracer raises errors of many kinds, all about the model
+        raise ConfigurationError(f"{spec.name} cannot be traced: {error}") from error
+
+
+def _example(spec: ModelSpec) -> tuple[Any, ...]:
+    packed = [torch.zeros(sum(EXAMPLE), *i.shape, dtype=DTYPES[i.dtype]) for i in spec.inputs]
+    states = tuple(torch.zeros(len(EXAMPLE), *s.shape, dtype=DTYPES[s.dtype]) for s in spec.states)
+    return *packed, torch.tensor(EXAMPLE), *([states] if states else ())
+
+
+def _axes(spec: ModelSpec) -> tuple[Any, ...]:
+    """Which axes are symbolic, in the structure of `_example`."""
+    tokens, rows = Dim(TOKENS), Dim(ROWS)
+    packed, states = [{0: tokens} for _ in spec.inputs], tuple({0: rows} for _ in spec.states)
+    return *packed, {0: rows}, *([states] if states else ())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own insides, about which nobody who exports a model can do anything."""
+    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
+        warnings.filterwarnings("ignore", r"# The axis name: \w+ will not be used, since it shares", UserWarning)
+        registry.addFilter(_is_not_about_torchvision)
+        try:
+            yield
+        finally:
+            registry.removeFilter(_is_not_about_torchvision)
+
+
+def _is_not_about_torchvision(record: logging.LogRecord) -> bool:
+    return "torchvision is not installed" not in record.getMessage()
+
+
+def _tidied(exported: torch.onnx.ONNXProgram) -> onnx.ModelProto:
+    """One node where several compute the same; without the exporter's notes, which hold paths of the machine."""
+    exported.optimize()
+    CommonSubexpressionEliminationPass()(exported.model)
+    ClearMetadataAndDocStringPass()(exported.model)
+    proto: onnx.ModelProto = exported.model_proto
+    return proto
