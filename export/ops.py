@@ -1,7 +1,7 @@
 """The ragged operations as custom torch operators, so that an exporter meets each as one node.
 
-Eager they run the stock kernels; `translate` says what each becomes in ONNX. All take packed tokens and `lengths` [rows]
-int64, each at least 1. Traced shapes stay symbolic: the number of tokens and that of rows are independent.
+Eager they run the stock kernels; `translate` says what each becomes in ONNX. All take packed tokens and `lengths`
+[rows] int64, each at least 1. Traced shapes stay symbolic: the numbers of tokens and of rows are independent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 Kernel = Callable[..., tuple[Tensor, ...]]
 
-KERNELS: dict[str, Kernel] = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
+KERNELS: dict[str, Kernel] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+}
 """The kernels behind the stock modules, by `nn.RNNBase.mode`."""
 
 
@@ -32,9 +37,7 @@ def recurrent(x: Tensor, lengths: Tensor, h: Tensor, weights: Sequence[Tensor], 
 
 
 @torch.library.custom_op("headrace::lstm", mutates_args=())
-def lstm(
-    x: Tensor, lengths: Tensor, h: Tensor, c: Tensor, weights: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def lstm(x: Tensor, lengths: Tensor, h: Tensor, c: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """All layers of an LSTM: as `recurrent`, with the cell's state c [rows, layers, hidden] beside h."""
     y, (end, cell) = _run(x, lengths, (h, c), weights, "LSTM")
     return y, end, cell
@@ -42,9 +45,9 @@ def lstm(
 
 @torch.library.custom_op("headrace::attention", mutates_args=())
 def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, heads: int) -> Tensor:
-    """Scaled dot-product attention within each row (Vaswani et al. 2017, equation 1). q, k, v, result [tokens, width]."""
+    """Scaled dot-product attention within each row (Vaswani et al. 2017, equation 1). All [tokens, width]."""
     sizes = lengths.tolist()
-    rows = zip(*(t.unflatten(-1, (heads, -1)).transpose(0, 1).split(sizes, 1) for t in (q, k, v)), strict=True)
+    rows = zip(*(t.view(len(t), heads, -1).transpose(0, 1).split_with_sizes(sizes, 1) for t in (q, k, v)), strict=True)
     alone = [scaled_dot_product_attention(*row).transpose(0, 1).flatten(1) for row in rows]  # each [time, width]
     return torch.cat(alone)
 
@@ -52,7 +55,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, heads: int) -> T
 @torch.library.custom_op("headrace::mean", mutates_args=())
 def mean(x: Tensor, lengths: Tensor) -> Tensor:
     """x [tokens, width] → the mean of each row's tokens, [rows, width]."""
-    return torch.stack([row.mean(0) for row in x.split(lengths.tolist())])
+    return torch.stack([row.mean(0) for row in x.split_with_sizes(lengths.tolist())])
 
 
 @torch.library.custom_op("headrace::positions", mutates_args=())
@@ -67,9 +70,7 @@ def _(x: Tensor, lengths: Tensor, h: Tensor, weights: Sequence[Tensor], mode: st
 
 
 @lstm.register_fake
-def _(
-    x: Tensor, lengths: Tensor, h: Tensor, c: Tensor, weights: Sequence[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(x: Tensor, lengths: Tensor, h: Tensor, c: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return x.new_empty(x.shape[0], h.shape[2]), torch.empty_like(h), torch.empty_like(c)
 
 
@@ -92,7 +93,7 @@ def _run(
     x: Tensor, lengths: Tensor, start: tuple[Tensor, ...], weights: Sequence[Tensor], mode: str
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The stock kernel over a torch-packed batch: time-major, longest row first. State [rows, layers, hidden]."""
-    packed = pack_sequence(list(x.split(lengths.tolist())), enforce_sorted=False)
+    packed = pack_sequence(list(x.split_with_sizes(lengths.tolist())), enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None and back is not None
     hx: Any = tuple(s[order].transpose(0, 1).contiguous() for s in start)  # each [layers, rows, hidden]

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
+from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -28,6 +29,9 @@ TOKENS, ROWS = "tokens", "rows"
 
 EXAMPLE = (2, 3, 1)
 """Lengths of the rows that are traced: with a single row the exporter would take 1 for a constant."""
+
+LARGEST = 2**31
+"""Constants up to this size are folded. The optimiser's own limit would leave the reordering of gates in the graph."""
 
 DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
@@ -47,6 +51,7 @@ def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
             dynamic_shapes=_axes(spec),  # once more: without it the axes lose their names
             dynamo=True,
             opset_version=OPSET,
+            optimize=False,  # done below
             verbose=False,
             external_data=False,
             input_names=[*(i.name for i in spec.inputs), LENGTHS, *(s.input for s in spec.states)],
@@ -171,7 +176,7 @@ def _is_not_about_torchvision(record: logging.LogRecord) -> bool:
 
 def _tidied(exported: torch.onnx.ONNXProgram) -> onnx.ModelProto:
     """One node where several compute the same; without the exporter's notes, which hold paths of the machine."""
-    exported.optimize()
+    optimize_ir(exported.model, input_size_limit=LARGEST, output_size_limit=LARGEST)
     CommonSubexpressionEliminationPass()(exported.model)
     ClearMetadataAndDocStringPass()(exported.model)
     proto: onnx.ModelProto = exported.model_proto

@@ -1,8 +1,8 @@
-"""What the ragged operations become in ONNX: padding appears right around the operators that need it, and nowhere else.
+"""What the ragged operations become in ONNX: padding appears right around the operators that need it, nowhere else.
 
-Two index maps, made from `lengths` alone, lead from packed tokens to a padded view and back. A row's padding repeats its own
-last token, so that nothing of one row, not even a NaN, reaches another. No map costs tokens x rows. All ragged operations of a
-graph make the same maps; common-subexpression elimination leaves one of each.
+Two index maps, made from `lengths` alone, lead from packed tokens to a padded view and back. A row's padding repeats
+its own last token, so that nothing of one row, not even a NaN, reaches another. No map costs tokens x rows. All ragged
+operations of a graph make the same maps; common-subexpression elimination leaves one of each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnxscript import opset20 as op
+from onnxscript import opset20
 
 from . import ops  # noqa: F401  registers the operators
 
@@ -21,7 +21,9 @@ OPSET = 20
 """The recurrent operators have CUDA kernels up to opset 21 only; above it they would silently run on the CPU."""
 
 Value = Any
-"""A value of the graph that is being built; onnxscript has no narrower type for it."""
+"""A value of the graph that is being built; onnxscript's own types are those of eager tensors."""
+
+op: Any = opset20
 
 GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 """ONNX's gate order by torch's numbers: i f g o → i o f c, and r z n → z r h."""
@@ -106,7 +108,7 @@ def _layer(
 
 
 def _heads(x: Value, pad: Value, heads: int, perm: Sequence[int]) -> Value:
-    """x [tokens, width], pad [rows, time] → the padded view with its heads apart, axes (rows, time, heads, size) by `perm`."""
+    """x [tokens, width], pad [rows, time] → the padded view, heads apart: (rows, time, heads, size) by `perm`."""
     return op.Transpose(op.Reshape(op.Gather(x, pad), [0, 0, heads, -1]), perm=perm)
 
 
@@ -139,7 +141,10 @@ def _places(lengths: Value) -> tuple[Value, Value]:
     """Of each token its row, and its place in it: both [tokens]. Marks where rows begin and counts the marks."""
     # Tokens are counted from the lengths, not from some packed tensor, so that all users' maps are one and the same.
     starts, count = _starts(lengths), op.ReduceSum(lengths)  # [rows], [1]
-    none, one = op.ConstantOfShape(count, value=ir.tensor([0])), op.ConstantOfShape(op.Shape(lengths), value=ir.tensor([1]))
+    none, one = (
+        op.ConstantOfShape(count, value=ir.tensor([0])),
+        op.ConstantOfShape(op.Shape(lengths), value=ir.tensor([1])),
+    )
     marks = op.ScatterElements(none, starts, one)
     row = op.Sub(op.CumSum(marks, 0), [1])
     index = op.Range(0, op.Squeeze(count), 1)

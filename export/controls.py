@@ -1,0 +1,79 @@
+"""Runs that are wrong on purpose. A parity check that does not tell them from right ones proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from headrace.spec import LENGTHS, ModelSpec
+
+from .streams import Named, Runner, initial
+from .translate import GATES
+
+
+def forgetful(run: Runner, spec: ModelSpec) -> Runner:
+    """Every step begins with a fresh state."""
+
+    def wrong(feed: Named) -> Named:
+        return run(feed | {s.input: initial(s, len(feed[LENGTHS])) for s in spec.states})
+
+    return wrong
+
+
+def misplaced(run: Runner) -> Runner:
+    """Every row is taken to be as long as its neighbour."""
+
+    def wrong(feed: Named) -> Named:
+        return run(feed | {LENGTHS: np.roll(feed[LENGTHS], 1)})
+
+    return wrong
+
+
+def misordered(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose LSTM and GRU gates stand in torch's order."""
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(graph)
+    tensors = {tensor.name: tensor for tensor in wrong.graph.initializer}
+    for node in gated(wrong):
+        for name in node.input[1:4]:  # w [1, gates * hidden, features], r likewise, b [1, 2 * gates * hidden]
+            values = _reordered(numpy_helper.to_array(tensors[name]), np.argsort(GATES[node.op_type]))
+            tensors[name].CopyFrom(numpy_helper.from_array(values, name))
+    return wrong
+
+
+def gated(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes whose weights have gates, in an order that ONNX and torch do not share."""
+    return [node for node in graph.graph.node if node.op_type in GATES]
+
+
+def ragged(graph: onnx.ModelProto) -> bool:
+    """Whether the lengths matter at all."""
+    return any(LENGTHS in node.input for node in graph.graph.node)
+
+
+@contextmanager
+def strained(model: nn.Module, factor: float = 3.0) -> Iterator[None]:
+    """While open, all parameters are larger: with small ones a network is nearly linear, and hides mistakes."""
+    kept = [p.detach().clone() for p in model.parameters()]
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(factor)
+        try:
+            yield
+        finally:
+            for p, before in zip(model.parameters(), kept, strict=True):
+                p.copy_(before)
+
+
+def _reordered(values: NDArray[np.generic], order: NDArray[np.intp]) -> NDArray[np.generic]:
+    """values [1, k * gates * hidden, ...]: k is 2 for a bias, which is of the input and of the recurrence."""
+    halves = 2 if values.ndim == 2 else 1
+    apart = values.reshape(halves, len(order), -1, *values.shape[2:])
+    return apart[:, order].reshape(values.shape)

@@ -1,0 +1,181 @@
+"""The exported graph against eager PyTorch, before anything is published.
+
+The truth is the untouched model with its stock kernels, each sequence whole and alone. The graph must give the same
+however the sequences are cut and whoever shares the batch; and controls, runs that are wrong on purpose, must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from headrace.errors import ConfigurationError
+from headrace.spec import LENGTHS, ModelSpec, Parity
+from headrace.training.models import SequenceModel
+
+from .controls import forgetful, gated, misordered, misplaced, ragged, strained
+from .streams import Batch, Cut, Grid, Named, Runner, alone, chunks, drive, single, whole
+from .trace import to_onnx
+
+TOLERANCE = 1e-4
+"""Largest relative error of a float32 graph that may be published."""
+
+APART = 10 * TOLERANCE
+"""A control has to differ by more; a graph with enlarged weights, whose errors grow step by step, by less."""
+
+FLOOR = 1e-3
+"""An output that is smaller throughout is compared to this: relative to nothing, rounding would count as an error."""
+
+FULL = Grid()
+LIGHT = Grid(sizes=(1, 5), longest=6)
+STRAINED = Grid(sizes=(7,), longest=4)
+CONTROLS = Grid(sizes=(7,), longest=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found: how far at most the graph is from the model, and how far each control is. Relative errors."""
+
+    parity: Parity
+    controls: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The largest relative error of a run, and where it is."""
+
+    error: float
+    where: str
+
+
+def verify(
+    model: SequenceModel, graph: onnx.ModelProto, spec: ModelSpec, *, console: Console, grid: Grid = FULL, seed: int = 0
+) -> Report:
+    """Compares `graph` with `model`, in evaluation mode, over all of `grid`: whole, in chunks and step by step.
+
+    Raises ConfigurationError naming batch, cut, output, row and step of the largest error, if there is one above
+    TOLERANCE, or the control that cannot be told from the right graph.
+    """
+    rng, truth = np.random.default_rng(seed), eager(model, spec)
+    found = list(_differences(truth, runtime(graph), spec, grid, rng, console))
+    worst = _accepted(spec, found, TOLERANCE)
+    return Report(Parity(error=worst, cases=len(found)), dict(_controls(truth, graph, spec, rng)))
+
+
+def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int = 0) -> float:
+    """The same for a graph traced with enlarged weights, over a small grid: the largest relative error.
+
+    Raises ConfigurationError if it is above APART. The model is left as it was.
+    """
+    rng = np.random.default_rng(seed)
+    with strained(model):
+        graph = to_onnx(model, spec)
+        found = list(_differences(eager(model, spec), runtime(graph), spec, STRAINED, rng, console))
+    return _accepted(spec, found, APART)
+
+
+def eager(model: SequenceModel, spec: ModelSpec) -> Runner:
+    """`model.step` under the names of the graph."""
+
+    @torch.no_grad()
+    def run(feed: Named) -> Named:
+        tensors = {name: torch.from_numpy(values) for name, values in feed.items()}
+        states = {s.name: tensors[s.input] for s in spec.states}
+        y, end = model.step(tensors[spec.inputs[0].name], tensors[LENGTHS], states)
+        return {spec.outputs[0].name: y.numpy(), **{s.output: end[s.name].numpy() for s in spec.states}}
+
+    return run
+
+
+def runtime(graph: onnx.ModelProto) -> Runner:
+    """`graph` in ONNX Runtime, on one thread of the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
+
+
+def difference(got: Named, want: Named, spec: ModelSpec, batch: Batch, what: str) -> Difference:
+    """The largest error of all outputs and states, each relative to the largest magnitude of what is wanted there."""
+    timed = {output.name for output in spec.outputs if output.time}
+    worst = Difference(0.0, "")
+    for name, right in want.items():
+        error, index = _relative(got[name], right)
+        if error > worst.error:
+            row, step = batch.row(index) if name in timed else (index, None)
+            place = f"row {row}" if step is None else f"row {row}, time step {step}"
+            worst = Difference(error, f"{name} at {place} of lengths {batch.lengths.tolist()}, {what}")
+    return worst
+
+
+def _differences(
+    truth: Runner, run: Runner, spec: ModelSpec, grid: Grid, rng: np.random.Generator, console: Console
+) -> Iterator[Difference]:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for batch in progress.track(list(grid.batches(spec, rng)), description=f"verifying {spec.name}"):
+            want = drive(truth, spec, batch, alone)
+            for what, cut in _cuts(spec, rng).items():
+                yield difference(drive(run, spec, batch, cut), want, spec, batch, what)
+
+
+def _cuts(spec: ModelSpec, rng: np.random.Generator) -> dict[str, Cut]:
+    if spec.chunk.whole:
+        return {"whole": whole}
+    return {"whole": whole, "step by step": single, "in chunks": chunks(rng)}
+
+
+def _controls(
+    truth: Runner, graph: onnx.ModelProto, spec: ModelSpec, rng: np.random.Generator
+) -> Iterator[tuple[str, float]]:
+    """Raises ConfigurationError at a control that does not differ."""
+    (batch,) = CONTROLS.batches(spec, rng)
+    want = drive(truth, spec, batch, alone)
+    for name, run in _wrong(graph, spec).items():
+        cut = whole if spec.chunk.whole else single if name == "state forgotten" else whole
+        error = difference(drive(run, spec, batch, cut), want, spec, batch, name).error
+        if error < APART:
+            raise ConfigurationError(
+                f"{spec.name}: with {name} the graph differs by only {error:.1e}, so that parity proves nothing; "
+                "is the model trained, and does it use what it is given?"
+            )
+        yield name, error
+
+
+def _wrong(graph: onnx.ModelProto, spec: ModelSpec) -> dict[str, Runner]:
+    """The controls that a graph can have."""
+    run, wrong = runtime(graph), {}
+    if spec.states:
+        wrong["state forgotten"] = forgetful(run, spec)
+    if ragged(graph):
+        wrong["lengths misplaced"] = misplaced(run)
+    if gated(graph):
+        wrong["gates misordered"] = runtime(misordered(graph))
+    return wrong
+
+
+def _accepted(spec: ModelSpec, found: list[Difference], limit: float) -> float:
+    worst = max(found, key=lambda difference: difference.error)
+    if worst.error > limit:
+        raise ConfigurationError(
+            f"{spec.name}: ONNX Runtime and PyTorch differ by {worst.error:.1e} (at most {limit:.0e} is allowed) "
+            f"in {worst.where}; nothing was published"
+        )
+    return worst.error
+
+
+def _relative(got: NDArray[np.generic], want: NDArray[np.generic]) -> tuple[float, int]:
+    """The largest relative error of [n, ...], and at which n. A NaN on either side is an infinite error."""
+    if got.shape != want.shape:
+        return float("inf"), 0
+    distance = np.abs(got.astype(np.float64) - want.astype(np.float64)).reshape(len(want), -1).max(1)  # [n]
+    distance = np.where(np.isnan(distance), np.inf, distance)
+    return float(distance.max() / max(float(np.abs(want).max()), FLOOR)), int(distance.argmax())

@@ -1,0 +1,134 @@
+"""Sequences cut into steps, and any model or graph driven over them: what every parity case is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.ragged import starts
+from headrace.spec import LENGTHS, Input, ModelSpec, State
+
+Named = dict[str, NDArray[np.generic]]
+Runner = Callable[[Named], Named]
+"""Graph inputs by name → graph outputs by name."""
+
+Rows = NDArray[np.int64]
+Cut = Callable[[Rows], tuple[Rows, Rows]]
+"""Time steps left of each row, [rows] → the rows that are stepped next, and how far each: both [chosen]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Whole sequences, packed: inputs by name, each [tokens, *shape], and lengths [rows]."""
+
+    inputs: Named
+    lengths: Rows
+
+    def row(self, token: int) -> tuple[int, int]:
+        """The row to which a token belongs, and its place in it."""
+        row = int(np.searchsorted(np.cumsum(self.lengths), token, side="right"))
+        return row, token - int(starts(self.lengths)[row])
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """For each size in `sizes`: enough batches of that many rows to hold every length from 1 to `longest`."""
+
+    sizes: tuple[int, ...] = (1, 2, 7, 64)
+    longest: int = 50
+
+    def batches(self, spec: ModelSpec, rng: np.random.Generator) -> Iterator[Batch]:
+        longest = min(self.longest, spec.chunk.longest)
+        for size in self.sizes:
+            every = rng.permutation(longest) + 1
+            more = rng.integers(1, longest + 1, -longest % size)
+            for lengths in np.concatenate([every, more]).reshape(-1, size):
+                yield Batch({i.name: _noise(i, int(lengths.sum()), rng) for i in spec.inputs}, lengths)
+
+    def __len__(self) -> int:
+        """How many batches that is, of a model that takes chunks of any length."""
+        return sum(-(-self.longest // size) for size in self.sizes)
+
+
+def alone(left: Rows) -> tuple[Rows, Rows]:
+    """One row after the other, each whole."""
+    row = np.flatnonzero(left)[:1]
+    return row, left[row]
+
+
+def whole(left: Rows) -> tuple[Rows, Rows]:
+    """All rows at once, each whole."""
+    live = np.flatnonzero(left)
+    return live, left[live]
+
+
+def single(left: Rows) -> tuple[Rows, Rows]:
+    """All rows, one time step at a time; the short ones drop out."""
+    live = np.flatnonzero(left)
+    return live, np.ones_like(live)
+
+
+def chunks(rng: np.random.Generator) -> Cut:
+    """Some of the rows in some order, each by a chunk of some length."""
+
+    def cut(left: Rows) -> tuple[Rows, Rows]:
+        live = np.flatnonzero(left)
+        chosen = rng.choice(live, rng.integers(1, len(live) + 1), replace=False)
+        return chosen, rng.integers(1, left[chosen] + 1)
+
+    return cut
+
+
+def drive(run: Runner, spec: ModelSpec, batch: Batch, cut: Cut) -> Named:
+    """Streams all of `batch` through `run` in steps as `cut` says, carrying the state from step to step.
+
+    Returns each output, [tokens, *shape] in the batch's own order or [rows, *shape] of each row's last step, and each
+    state's output after each row's last step, [rows, *shape].
+    """
+    rows, done = len(batch.lengths), np.zeros_like(batch.lengths)
+    states: Named = {s.input: initial(s, rows) for s in spec.states}
+    results: Named = {}
+    while (left := batch.lengths - done).any():
+        chosen, lengths = cut(left)
+        tokens = _tokens(starts(batch.lengths)[chosen] + done[chosen], lengths)
+        feed = {name: values[tokens] for name, values in batch.inputs.items()}
+        got = run(feed | {LENGTHS: lengths} | {name: values[chosen] for name, values in states.items()})
+        for output in spec.outputs:
+            _place(
+                results,
+                output.name,
+                got[output.name],
+                *((tokens, int(batch.lengths.sum())) if output.time else (chosen, rows)),
+            )
+        for state in spec.states:
+            states[state.input][chosen] = got[state.output]
+        done[chosen] += lengths
+    return results | {s.output: states[s.input] for s in spec.states}
+
+
+def initial(state: State, rows: int) -> NDArray[np.generic]:
+    """The state of `rows` fresh sequences, [rows, *shape]."""
+    cells = np.array(state.initial, state.dtype)  # [] or [cells]
+    cells = cells if cells.ndim == 0 else cells.reshape(state.shape)
+    return np.broadcast_to(cells, (rows, *state.shape)).copy()
+
+
+def _tokens(first: Rows, lengths: Rows) -> Rows:
+    """Indices first[k], first[k] + 1, … as many as lengths[k], for all k: [tokens]."""
+    index: Rows = np.arange(int(lengths.sum())) + np.repeat(first - starts(lengths), lengths)
+    return index
+
+
+def _place(results: Named, name: str, values: NDArray[np.generic], index: Rows, size: int) -> None:
+    if name not in results:
+        results[name] = np.zeros((size, *values.shape[1:]), values.dtype)
+    results[name][index] = values
+
+
+def _noise(i: Input, tokens: int, rng: np.random.Generator) -> NDArray[np.generic]:
+    if i.dtype == "int64":
+        return rng.integers(0, i.vocabulary or 2, (tokens, *i.shape))
+    return rng.standard_normal((tokens, *i.shape), np.float32)
