@@ -1,1 +1,15 @@
-"""Models, tasks on real data and one training loop, from seeds to a checkpoint."""
+"""Models, tasks on real data and one training loop, from a seed to a checkpoint.
+
+run:   trains a task by name, publishes its checkpoint
+load:  a checkpoint → the model and its spec
+TASKS: the names
+"""
+
+from __future__ import annotations
+
+from .recipes import RECIPES
+from .runs import load, run
+
+TASKS = tuple(RECIPES)
+
+__all__ = ["TASKS", "load", "run"]

@@ -16,14 +16,20 @@ Content = dict[str, Any]
 
 
 def write(path: Path, content: Content) -> None:
-    """Replaces `path` in one step, so that a reader or a crash never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replaces `path` in one step, so that a reader or a crash never meets half a file.
+
+    Raises ConfigurationError if the folder cannot be written.
+    """
     draft = path.with_name(path.name + ".part")
-    with draft.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error}") from error
 
 
 def read(path: Path) -> Content:

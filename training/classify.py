@@ -53,9 +53,7 @@ class Classify(Task):
     def score(self, model: SequenceModel) -> Score:
         scored = batch(self._test)
         right = last(answers(model, scored), scored).argmax(-1) == scored.targets  # [rows]
-        return Score(
-            metric=METRIC, value=right.float().mean().item(), published=PUBLISHED, better="higher", data=DATA
-        )
+        return Score(metric=METRIC, value=right.float().mean().item(), published=PUBLISHED, better="higher", data=DATA)
 
 
 def batch(utterances: Utterances) -> Batch:
@@ -73,7 +71,7 @@ def answers(model: SequenceModel, batch: Batch) -> Tensor:
 
 
 def last(y: Tensor, batch: Batch) -> Tensor:
-    """[rows, classes]: the answer for each sequence, which is the one at its last step if there is one at every step."""
+    """[rows, classes]: each sequence's answer, the one at its last step where there is one at every step."""
     return y if len(y) == len(batch.lengths) else y[batch.lengths.cumsum(0) - 1]
 
 

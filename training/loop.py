@@ -1,7 +1,7 @@
 """The one training loop: AdamW, clipped gradients, early stopping, and a checkpoint after every epoch.
 
-For tasks that carry state it is truncated back-propagation through time (Williams and Peng 1990): the state goes on from
-batch to batch, the gradient does not.
+For tasks that carry state it is truncated back-propagation through time (Williams and Peng 1990): the state goes on
+from batch to batch, the gradient does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Clock = Callable[[], float]
 """Seconds from any start; never runs backwards."""
 
 Report = Callable[[float, str], None]
-"""Told the share of the budget that is used and one line of how it goes."""
+"""Told, at every batch, the share of the budget that is used and in a few words how it goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,10 @@ class Epoch:
 class Run:
     """One seed's training. All that changes is here: `checkpoint` says what, `epoch` changes it."""
 
-    def __init__(self, task: Task, budget: Budget, seed: int, clock: Clock) -> None:
+    def __init__(self, task: Task, budget: Budget, seed: int, clock: Clock, report: Report) -> None:
         torch.manual_seed(seed)
-        self._task, self._budget, self._clock = task, budget, clock
+        self._task, self._budget, self._clock, self._report = task, budget, clock, report
+        self.seed = seed
         self.identity = {"task": task.name, "model": task.config, "budget": asdict(budget), "seed": seed}
         self.model = build(task.config)
         task.fit_inputs(self.model)
@@ -84,6 +85,7 @@ class Run:
         state: State | None = None
         for batch in self._task.batches(len(self.history)):
             used = self.used(elapsed())
+            self._report(used, self._how())
             if used >= 1:
                 break
             loss, state = self._update(batch, state, used)
@@ -103,6 +105,10 @@ class Run:
         nn.utils.clip_grad_norm_(self.model.parameters(), self._budget.clip)
         self._optimiser.step()
         return loss.item(), {name: s.detach() for name, s in state.items()}
+
+    def _how(self) -> str:
+        last = self.history[-1] if self.history else Epoch(math.nan, math.nan)
+        return f"epoch {len(self.history) + 1}: loss {last.train:.3f}, selection {last.selection:.3f}"
 
     def checkpoint(self) -> Content:
         """All that a run needs to go on as if it had never stopped."""
@@ -131,13 +137,12 @@ def fit(task: Task, budget: Budget, seed: int, path: Path, *, resume: bool, cloc
     Raises ConfigurationError if `path` is a checkpoint of something else.
     """
     with torch.random.fork_rng(devices=[]):  # the caller's generator stays as it was
-        run = Run(task, budget, seed, clock)
+        run = Run(task, budget, seed, clock, report)
         if resume and path.exists():
             run.restore(checkpoint.expect(path, run.identity))
         while not run.done:
             run.epoch()
             checkpoint.write(path, run.checkpoint())
-            report(run.used(0.0), f"loss {run.history[-1].train:.3f}, selection {run.history[-1].selection:.3f}")
     run.model.load_state_dict(run.best)
     run.model.eval()
     return run

@@ -32,7 +32,7 @@ __all__ = [
 
 
 def build(config: Config) -> SequenceModel:
-    """A fresh model. Raises ConfigurationError for an architecture that does not exist or does not take these arguments."""
+    """A fresh model. Raises ConfigurationError if there is no such architecture or it does not take these arguments."""
     arguments = {key: value for key, value in config.items() if key != "architecture"}
     architecture = ARCHITECTURES.get(config.get("architecture", ""))
     if architecture is None:

@@ -22,7 +22,7 @@ class SequenceModel(nn.Module, ABC):
         x:       [tokens, features] float32 or [tokens] int64 ids, the rows' steps back to back
         lengths: [rows] int64, each at least 1
         state:   by name, each [rows, *shape] as `describe` says
-        returns: y [tokens, ...], or [rows, ...] for an output without time axis, and the state after each row's last step
+        returns: y [tokens, ...], or [rows, ...] for an output without time axis, and the state after each row's end
         """
 
     @abstractmethod

@@ -1,0 +1,73 @@
+"""The named tasks: which model on which data, for how long, and what it must reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace.errors import ConfigurationError
+
+from .classify import Classify
+from .data import kjv, vowels
+from .language import Language
+from .models import Config
+from .task import Budget, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a task is trained.
+
+    make:  name, seed → the task, with its data loaded; the seed draws the selection slice
+    full:  budget of a run whose score is held against the gate, for each of `seeds` seeds
+    quick: budget of one seed where time is short
+    gate:  what the median over the seeds must reach
+    """
+
+    make: Callable[[str, int], Task]
+    full: Budget
+    quick: Budget
+    seeds: int
+    gate: float
+
+
+def recipe(name: str) -> Recipe:
+    """Raises ConfigurationError, listing the tasks, if there is none of that name."""
+    found = RECIPES.get(name)
+    if found is None:
+        raise ConfigurationError(f"unknown task {name!r}; there are {', '.join(RECIPES)}")
+    return found
+
+
+def _recurrent(kind: str) -> Callable[[str, int], Task]:
+    return _vowels({"architecture": "recurrent-classifier", "kind": kind, "hidden": 64, "layers": 1, "dropout": 0.2})
+
+
+def _encoder() -> Callable[[str, int], Task]:
+    return _vowels({"architecture": "encoder-classifier", "width": 64, "heads": 4, "layers": 2, "dropout": 0.1})
+
+
+def _vowels(config: Config) -> Callable[[str, int], Task]:
+    config = {**config, "features": vowels.CHANNELS, "labels": list(vowels.LABELS)}
+    return lambda name, seed: Classify(name, config, vowels.load("TRAIN"), vowels.load("TEST"), seed)
+
+
+def _language(name: str, seed: int) -> Task:
+    corpus = kjv.corpus(kjv.load())
+    config = {"architecture": "character-model", "symbols": corpus.symbols, "width": 64, "hidden": 256}
+    return Language(name, config, corpus)
+
+
+def _classifier(make: Callable[[str, int], Task], rate: float) -> Recipe:
+    return Recipe(make, Budget(60, 20, rate), Budget(25, 20, rate), seeds=3, gate=0.92)
+
+
+#: By the name of the task, which is also the model's.
+RECIPES = {
+    "vowels-gru": _classifier(_recurrent("gru"), 4e-3),
+    "vowels-lstm": _classifier(_recurrent("lstm"), 4e-3),
+    "vowels-rnn": _classifier(_recurrent("rnn"), 4e-3),
+    "vowels-encoder": _classifier(_encoder(), 1e-3),
+    # The text is never learnt by heart in these times: seconds end the run, not epochs.
+    "kjv-gru": Recipe(_language, Budget(400, 8, 8e-3, seconds=140), Budget(400, 8, 8e-3, seconds=28), 1, 2.1),
+}

@@ -1,0 +1,117 @@
+"""From the name of a task to a published checkpoint, and back to the model."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from headrace.errors import ConfigurationError
+from headrace.spec import ModelSpec, Score
+
+from . import checkpoint, curve
+from .loop import Run, fit
+from .models import SequenceModel, build
+from .recipes import Recipe, recipe
+from .task import Task
+
+CHECKPOINT, CURVE, SCORES = "checkpoint.pt", "curve.png", "scores.json"
+
+
+def run(
+    task: str,
+    *,
+    out: Path,
+    quick: bool,
+    seed: int = 0,
+    resume: bool = True,
+    console: Console | None = None,
+    threads: int = 2,
+) -> Path:
+    """Trains `task`, scores it and publishes `out/task/checkpoint.pt`, whose path it returns.
+
+    A full run trains all seeds of the recipe and publishes the one with the lowest loss on the selection slice; a quick
+    one trains `seed` alone, for a short time. With `resume` an interrupted run goes on where its last epoch ended.
+    Raises ConfigurationError for an unknown task, a folder that cannot be written, or another model's checkpoint.
+    """
+    how = recipe(task)
+    made = how.make(task, seed)
+    with _threads(threads):
+        runs = _train(made, how, out / task, quick=quick, seed=seed, resume=resume, console=console or Console())
+        chosen = min(runs, key=lambda r: r.best_loss)
+        scores = _scores(made, runs, chosen, None if quick else how.gate)
+    return _publish(out / task, made, runs, chosen, scores)
+
+
+def load(path: Path) -> tuple[SequenceModel, ModelSpec]:
+    """The published model at `path`, ready to be used, and its spec with the scores that it reached.
+
+    Raises ConfigurationError if there is no such file, or it holds no published model, or one of another architecture.
+    """
+    content = checkpoint.read(path)
+    if "scores" not in content:
+        raise ConfigurationError(f"{path} is a run that is not finished; finish it, then take its {CHECKPOINT}")
+    model = build(content["identity"]["model"])
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        named = content["identity"]["model"]["architecture"]
+        raise ConfigurationError(f"{path} says it is of a {named}, but its weights are of another: {error}") from error
+    scores = tuple(Score.model_validate_json(score) for score in content["scores"])
+    spec = model.describe(content["identity"]["task"])
+    return model.eval(), spec.model_copy(update={"scores": scores})
+
+
+def _train(
+    task: Task, how: Recipe, folder: Path, *, quick: bool, seed: int, resume: bool, console: Console
+) -> list[Run]:
+    """One run for each seed, one after the other, under one progress bar each."""
+    budget, seeds = (how.quick, [seed]) if quick else (how.full, range(seed, seed + how.seeds))
+    runs = []
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[how]}"))
+    with Progress(*columns, console=console) as progress:
+        for number in seeds:
+            bar = progress.add_task(f"{task.name}, seed {number}", total=1.0, how="")
+            path = folder / f"{'quick' if quick else 'full'}-seed-{number}.pt"
+            report = lambda used, how, bar=bar: progress.update(bar, completed=used, how=how)  # noqa: E731
+            runs.append(fit(task, budget, number, path, resume=resume, clock=time.monotonic, report=report))
+            progress.update(bar, completed=1.0)
+    return runs
+
+
+def _scores(task: Task, runs: Sequence[Run], chosen: Run, gate: float | None) -> list[Score]:
+    """The figure of the chosen run; behind it, if there are several, their median, which is what the gate is for."""
+    figures = {id(r): task.score(r.model) for r in runs}
+    own = figures[id(chosen)]
+    if len(runs) == 1:
+        return [own.model_copy(update={"gate": gate})]
+    middle = {"metric": f"{own.metric}, median of {len(runs)} seeds", "gate": gate}
+    return [own, own.model_copy(update={**middle, "value": median(s.value for s in figures.values())})]
+
+
+def _publish(folder: Path, task: Task, runs: Sequence[Run], chosen: Run, scores: Sequence[Score]) -> Path:
+    """Writes picture and figures first: where the checkpoint is, the rest is too."""
+    curve.draw(folder / CURVE, task.name, {r.seed: r.history for r in runs})
+    figures = [score.model_dump() for score in scores]
+    (folder / SCORES).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    content = {"identity": chosen.identity, "model": chosen.best, "scores": [s.model_dump_json() for s in scores]}
+    checkpoint.write(folder / CHECKPOINT, content)
+    return folder / CHECKPOINT
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Torch's threads are the process's: they are given back as they were found."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
