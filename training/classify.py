@@ -38,7 +38,7 @@ class Classify(Task):
         model.standardise.fit(torch.from_numpy(np.concatenate(self._train.rows)))
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        for rows in torch.randperm(len(self._train)).split(ROWS):
+        for rows in torch.split(torch.randperm(len(self._train)), ROWS):
             yield batch(self._train.take(rows.numpy()))
 
     def loss(self, y: Tensor, batch: Batch) -> Tensor:

@@ -43,12 +43,12 @@ class RaggedRNN(nn.Module):
 
     def _equal(self, x: Tensor, rows: int, start: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Rows of one length are a plain batch; torch's kernels run it faster than a packed one."""
-        y, end = self._run(x.unflatten(0, (rows, -1)).transpose(0, 1), start)  # [time, rows, features] → hidden
+        y, end = self._run(x.view(rows, -1, x.shape[-1]).transpose(0, 1), start)  # [time, rows, features] → hidden
         assert isinstance(y, Tensor)
         return y.transpose(0, 1).flatten(0, 1), end
 
     def _packed(self, x: Tensor, sizes: list[int], start: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        y, end = self._run(pack_sequence(list(x.split(sizes)), enforce_sorted=False), start)
+        y, end = self._run(pack_sequence(list(torch.split(x, sizes)), enforce_sorted=False), start)
         assert isinstance(y, PackedSequence)
         return torch.cat(unpack_sequence(y)), end
 
@@ -83,7 +83,7 @@ class RaggedAttention(nn.Module):
         """x [tokens, width], valid [rows, time] → [rows, heads, time, width / heads], zero where not valid."""
         padded = x.new_zeros(*valid.shape, x.shape[-1])
         padded[valid] = x
-        return padded.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return padded.view(*valid.shape, self.heads, -1).transpose(1, 2)
 
 
 class RaggedMean(nn.Module):

@@ -70,7 +70,8 @@ class EncoderLayer(nn.Module):
         """x [tokens, width], lengths [rows] → [tokens, width]."""
         q, k, v = self.project_in(self.norm_attention(x)).chunk(3, -1)  # each [tokens, width]
         x = x + self.dropout(self.project_out(self.attend(q, k, v, lengths)))
-        return x + self.dropout(self.feed(self.norm_forward(x)))
+        fed: Tensor = self.dropout(self.feed(self.norm_forward(x)))
+        return x + fed
 
 
 class Sinusoids(nn.Module):
