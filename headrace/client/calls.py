@@ -1,0 +1,65 @@
+"""The waits of callers: an open, a step, a close. What a cancelled caller leaves behind is put in order here."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headrace.errors import InvalidInput, UnknownModel
+from headrace.protos import sequences_pb2 as pb
+
+from .connection import Connection
+from .ledger import Ledger, Opening
+from .served import ServedModel
+from .settings import Settings
+from .step import Step
+from .tensors import Result, Value, pack
+
+
+async def opened(connection: Connection, settings: Settings, opening: Opening) -> Ledger:
+    """A ledger that is open and knows its model. Raises what the server answers."""
+    answer: asyncio.Future[pb.Opened] = asyncio.get_running_loop().create_future()
+    ledger = connection.session.open(opening, answer, connection.clock.time() + settings.patience)
+    try:
+        ledger.served = await _served(connection, opening.model, (await answer).version)
+    except BaseException:
+        connection.session.close(ledger, asyncio.get_running_loop().create_future())
+        raise
+    return ledger
+
+
+async def _served(connection: Connection, model: str, version: str) -> ServedModel:
+    served = connection.catalogue.find(model, version)
+    if served is None:
+        await connection.models()
+        served = connection.catalogue.find(model, version)
+    if served is None:
+        raise UnknownModel(f"the server does not list version {version} of {model}, which it opened; retry")
+    return served
+
+
+async def call(
+    connection: Connection, settings: Settings, ledger: Ledger, value: Value, within: float | None
+) -> Result:
+    """One step of an open ledger, to its answer; `within` so many seconds."""
+    assert ledger.served is not None
+    values, length = pack(ledger.served.spec, value)
+    deadline = connection.clock.time() + (settings.patience if within is None else within)
+    step = Step(ledger.key, values, length, deadline, asyncio.get_running_loop().create_future())
+    if step.size > settings.frame_bytes:
+        raise InvalidInput(
+            f"the step has {step.size} bytes, a frame at most {settings.frame_bytes}: send it in shorter chunks"
+        )
+    connection.session.submit(ledger, step)
+    try:
+        return await step.answer
+    except asyncio.CancelledError:
+        connection.session.give_up(ledger, step)
+        raise
+
+
+async def close(connection: Connection, ledger: Ledger) -> None:
+    """Waits until all its steps are answered and the server let go of it. A second close waits for the first."""
+    if ledger.closed is None:
+        connection.session.close(ledger, asyncio.get_running_loop().create_future())
+    assert ledger.closed is not None
+    await asyncio.shield(ledger.closed)

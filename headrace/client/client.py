@@ -1,0 +1,134 @@
+"""`headrace.connect`: one connection, any number of sequences and callers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from random import random as uniform
+from types import TracebackType
+from typing import Literal, Self
+
+from headrace.errors import InvalidInput, Unavailable, UnknownModel
+from headrace.protos import sequences_pb2 as pb
+
+from .calls import call, opened
+from .connection import Clock, Connection
+from .ledger import Ledger, Opening
+from .sequence import Sequence
+from .served import ServedModel
+from .settings import Settings
+from .tensors import Result, Value
+
+MODES = {"fresh": pb.FRESH, "resume": pb.RESUME, "replace": pb.REPLACE}
+
+
+class Client:
+    """Use it as `async with Client(address) as c`. Callers of one client share its frames.
+
+    It reconnects on its own, resumes its sequences where they stood and sends again what was not answered, so that each
+    step is applied exactly once. Leaving the `async with` leaves sequences that are not closed to the server, to be
+    resumed until they expire.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        settings: Settings | None = None,
+        *,
+        clock: Clock | None = None,
+        random: Callable[[], float] = uniform,
+    ) -> None:
+        self._address = address
+        self._settings = settings or Settings()
+        self._clock, self._random = clock, random
+        self._connection: Connection | None = None
+        self._stateless: dict[tuple[str, str, str], asyncio.Task[Ledger]] = {}
+
+    def __repr__(self) -> str:
+        return f"Client({self._address}, {self._connection})"
+
+    async def __aenter__(self) -> Self:
+        """Raises Unavailable if no server answers."""
+        clock = self._clock or asyncio.get_running_loop()
+        self._connection = Connection(self._address, self._settings, clock, self._random)
+        try:
+            await self._connection.start()
+        except BaseException:
+            await self._connection.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._live, None
+        await connection.stop()
+        await asyncio.gather(*self._stateless.values(), return_exceptions=True)
+
+    async def models(self) -> list[ServedModel]:
+        """Name, version, spec and device of all that is served."""
+        return await self._live.models()
+
+    async def open(
+        self,
+        model: str,
+        id: str | None = None,
+        *,
+        mode: Literal["fresh", "resume", "replace"] = "fresh",
+        version: str = "",
+        tenant: str = "",
+    ) -> Sequence:
+        """Opens a sequence of a model with state. Without `id` it gets a random one; without `version` the newest.
+
+        fresh: from position 0, AlreadyExists if that id is live; replace: from position 0, what was live is dropped;
+        resume: from where it stands, taken over from whoever had it, UnknownSequence if it is not live.
+        Raises these, UnknownModel, Overloaded, Unavailable, or InvalidInput for a stateless model.
+        """
+        if id == "":
+            raise InvalidInput("a sequence's id has 1 to 128 bytes; leave it out for a random one")
+        if not (await self._known(model)).spec.stateful:
+            raise InvalidInput(f"the model {model} has no state, so there is no sequence to open: use infer()")
+        opening = Opening(model, version, id or secrets.token_hex(16), MODES[mode], secrets.randbits(64) or 1, tenant)
+        return Sequence(self._live, self._settings, await opened(self._live, self._settings, opening))
+
+    async def infer(
+        self,
+        model: str,
+        value: Value,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 (it travels with the step)
+        version: str = "",
+        tenant: str = "",
+    ) -> Result:
+        """One row through a stateless model; arguments, result and errors as for `Sequence.step`."""
+        if (await self._known(model)).spec.stateful:
+            raise InvalidInput(f"the model {model} has state: open() a sequence of it and step() that")
+        ledger = await self._row_ledger(model, version, tenant)
+        return await call(self._live, self._settings, ledger, value, timeout)
+
+    async def _row_ledger(self, model: str, version: str, tenant: str) -> Ledger:
+        """Opened once for all callers, and again once it died."""
+        name = (model, version, tenant)
+        task = self._stateless.get(name)
+        if task is None or (task.done() and (task.cancelled() or task.exception() or task.result().dead)):
+            opening = Opening(model, version, "", pb.FRESH, 0, tenant)
+            task = asyncio.create_task(opened(self._live, self._settings, opening))
+            self._stateless[name] = task
+        return await asyncio.shield(task)
+
+    async def _known(self, model: str) -> ServedModel:
+        """Any version of it: they agree on whether there is a state. Raises UnknownModel."""
+        for _ in range(2):
+            for served in self._live.catalogue.versions(model):
+                return served
+            served_now = await self._live.models()
+        raise UnknownModel(
+            f"no model {model!r} is served here; there are: {', '.join(m.name for m in served_now) or 'none'}"
+        )
+
+    @property
+    def _live(self) -> Connection:
+        if self._connection is None:
+            raise Unavailable("the client is not connected; use it inside `async with`")
+        return self._connection

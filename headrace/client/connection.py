@@ -1,0 +1,161 @@
+"""The stream to the server: written and read while it lives, made anew when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import isinf
+from typing import Any, Protocol
+
+import grpc
+
+from headrace.errors import Unavailable
+from headrace.protos import sequences_pb2 as pb
+
+from .served import Catalogue, ServedModel
+from .session import Session
+from .settings import Settings
+
+SERVICE = "/headrace.v1.Sequences"
+
+
+class Timer(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Monotonic time in seconds, as an event loop has it; tests bring their own."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer: ...
+
+
+class Connection:
+    """Owns the channel and the tasks; what they say and hear is the session's affair. Made inside a running loop."""
+
+    def __init__(self, address: str, settings: Settings, clock: Clock, random: Callable[[], float]) -> None:
+        self.session = Session(settings, self._wake, self._set_alarm)
+        self.catalogue = Catalogue()
+        self.clock = clock
+        self._address, self._settings, self._random = address, settings, random
+        self._written = asyncio.Event()  # set when there may be something to write
+        self._timer: Timer | None = None
+        self._failures = 0  # attempts to connect since the last reply
+        self._task: asyncio.Task[None] | None = None
+        self._channel: Any = grpc.aio.insecure_channel(address, options=_options(settings))
+        self._stream = self._channel.stream_stream(
+            f"{SERVICE}/Stream",
+            request_serializer=pb.Request.SerializeToString,
+            response_deserializer=pb.Reply.FromString,
+        )
+        self._models = self._channel.unary_unary(
+            f"{SERVICE}/Models",
+            request_serializer=pb.ModelsRequest.SerializeToString,
+            response_deserializer=pb.ModelsReply.FromString,
+        )
+
+    def __repr__(self) -> str:
+        return f"Connection({self._address}, {self.session})"
+
+    async def start(self) -> None:
+        """Raises Unavailable if no Headrace server answers within `connect_timeout`."""
+        await self.models()
+        self._task = asyncio.create_task(self._run())
+
+    async def models(self) -> list[ServedModel]:
+        """All that is served. Raises Unavailable, or ConfigurationError if a spec cannot be read."""
+        timeout = self._settings.connect_timeout
+        try:
+            return self.catalogue.learn(await self._models(pb.ModelsRequest(), timeout=timeout, wait_for_ready=True))
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(
+                f"no Headrace server answers at {self._address} within {timeout} s ({_reason(error)}); "
+                "check the address, and that it runs"
+            ) from None
+
+    async def stop(self) -> None:
+        """Sequences that are not closed live on at the server, until they are resumed or expire."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._channel.close()
+        self.session.fail(Unavailable("the client is closed"))
+
+    # The stream
+
+    async def _run(self) -> None:
+        while True:
+            reason = await self._serve_one_stream()
+            self.session.offline(reason)
+            await self._pause()
+
+    async def _serve_one_stream(self) -> str:
+        """Until it breaks, on either side; returns why it did."""
+        stream = self._stream()
+        self.session.online()
+        tasks = [asyncio.create_task(self._read(stream)), asyncio.create_task(self._write(stream))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return _reason(done.pop().exception())
+        finally:
+            for task in tasks:
+                task.cancel()
+            stream.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, stream: Any) -> None:
+        while (reply := await stream.read()) is not grpc.aio.EOF:
+            self._failures = 0
+            self.session.receive(reply, self.clock.time())
+
+    async def _write(self, stream: Any) -> None:
+        """One frame at a time: steps that are called while it is being written make up the next one."""
+        while True:
+            await self._written.wait()
+            self._written.clear()
+            while (frame := self.session.next_frame(self.clock.time())) is not None:
+                await stream.write(frame)
+
+    async def _pause(self) -> None:
+        """Exponential backoff with full jitter, so that many clients do not come back all at once."""
+        longest = min(self._settings.backoff_first * 2**self._failures, self._settings.backoff_longest)
+        self._failures = min(self._failures + 1, 32)
+        over = asyncio.get_running_loop().create_future()
+        timer = self.clock.call_at(self.clock.time() + longest * self._random(), lambda: over.set_result(None))
+        try:
+            await over
+        finally:
+            timer.cancel()
+
+    # Wakes
+
+    def _wake(self) -> None:
+        self._written.set()
+
+    def _set_alarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self.session.due
+        self._timer = None if isinf(due) else self.clock.call_at(due, lambda: self.session.tick(self.clock.time()))
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return "the server ended the stream" if error is None else f"{type(error).__name__}: {error}"
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    """A connection of its own, whose pauses between attempts are the client's, not the channel's."""
+    longest = int(settings.backoff_longest * 1000)
+    return [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.initial_reconnect_backoff_ms", int(settings.backoff_first * 1000)),
+        ("grpc.min_reconnect_backoff_ms", int(settings.backoff_first * 1000)),
+        ("grpc.max_reconnect_backoff_ms", longest),
+        ("grpc.max_receive_message_length", settings.reply_bytes),
+        ("grpc.max_send_message_length", -1),
+    ]

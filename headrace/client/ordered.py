@@ -1,0 +1,209 @@
+"""A sequence as its client keeps it: which steps were sent where, what is answered, and what goes out next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import final
+
+from headrace.errors import HeadraceError, WrongPosition
+from headrace.protos import sequences_pb2 as pb
+
+from .codes import FATAL, RETRIED
+from .ledger import Ledger, Opening, Phase
+from .settings import Settings
+from .step import UNSENT, Step
+from .tensors import Result
+
+
+@final
+class Ordered(Ledger):
+    """Steps get their positions as they are written. Once one was refused or given up, nothing more is written until
+    all that was sent is answered (`hold`): only then is it known where the sequence stands. What was refused for a
+    while, and what was refused for standing behind such a step, is `parked` until then, and goes again.
+
+    Steps that were called before one failed relied on it and fail as well; those called later do not: `era` tells.
+    """
+
+    def __init__(
+        self, key: int, opening: Opening, settings: Settings, opened: asyncio.Future[pb.Opened], by: float
+    ) -> None:
+        super().__init__(key, opening, settings, opened, by)
+        self.era = 0
+        self._sent: deque[Step] = deque()
+        self._parked: list[tuple[Step, HeadraceError]] = []
+        self._tail = 0  # where the next step to be written begins
+        self._told: int | None = None  # the expected position last heard of, since writing last went on
+        self._known = 0  # position at the last open: what ends before it was applied
+        self._hold = False
+        self._broken = 0  # waiting steps of eras before this one fail
+
+    def __repr__(self) -> str:
+        return f"Ordered(position={self.position}, sent={len(self._sent)}, waiting={len(self.waiting)})"
+
+    @property
+    def sent(self) -> Iterator[Step]:
+        return iter(self._sent)
+
+    @property
+    def idle(self) -> bool:
+        return not (self._sent or self.waiting or self._parked)
+
+    def pending(self) -> Iterator[Step]:
+        return chain(self._sent, (s for s, _ in self._parked), self.waiting)
+
+    def forget(self) -> None:
+        self._sent.clear()
+        self._parked.clear()
+        self.waiting.clear()
+
+    # Out
+
+    def submit(self, step: Step) -> None:
+        step.era = self.era
+        self.waiting.append(step)
+
+    def sendable(self, now: float) -> bool:
+        return (
+            bool(self.waiting)
+            and not self._hold
+            and len(self._sent) < self._settings.pipeline
+            and self.phase is Phase.LIVE
+            and now >= self.not_before
+        )
+
+    def take(self) -> Step:
+        step = self.waiting.popleft()
+        step.position = self._tail
+        self._tail += step.length
+        self._sent.append(step)
+        step.acked = self._sent[0].position
+        return step
+
+    def give_up(self, step: Step) -> bool:
+        if step.position != UNSENT and step.end <= self._known:
+            return False  # it was applied: its reply is fetched all the same, so that the server may drop it
+        self._mark(step)
+        if step in self._sent:
+            self._hold = True
+            return True
+        if step in self.waiting:
+            self._withdraw(step)
+        return False  # else parked, or answered in the meantime
+
+    def _mark(self, step: Step) -> None:
+        """From here on callers can know that the step is not to be relied on."""
+        if not step.relied_on:
+            self.era += 1
+            step.relied_on = self.era
+
+    def _withdraw(self, step: Step) -> None:
+        place = self.waiting.index(step)
+        behind = [self.waiting.pop() for _ in range(len(self.waiting) - place)][:-1]
+        for follower in reversed(behind):
+            if follower.era < step.relied_on:
+                follower.fail(_stands_at(self._tail))
+            else:
+                self.waiting.append(follower)
+
+    # In
+
+    def answered(self, position: int, result: Result) -> None:
+        step = self._pop(position)
+        if step is not None:
+            self.position = max(self.position, step.end)
+            if self._told is not None:
+                self._told = max(self._told, step.end)
+            step.resolve(result)
+            self._settle()
+
+    def refused(self, position: int, error: HeadraceError, now: float) -> None:
+        if isinstance(error, FATAL):
+            return self.fail(error)
+        step = self._pop(position)
+        if step is None:
+            return None
+        self._hold = True
+        self._told = self._told if error.expected_position is None else error.expected_position
+        if isinstance(error, RETRIED) and now + self.pause(error) < step.deadline:
+            self.not_before = max(self.not_before, now + self.pause(error))
+            self._parked.append((step, error))
+        elif isinstance(error, WrongPosition):
+            self._parked.append((step, error))
+        else:
+            self._drop(step, error)
+        return self._settle()
+
+    def opened_at(self, position: int) -> None:
+        again = sorted([*self._sent, *(s for s, _ in self._parked)], key=_position)
+        first, last = (again[0].position, again[-1].end) if again else (self.position, self.position)
+        if self.opened.done() and not first <= position <= last:
+            return self.fail(_moved(last, position))
+        self._sent.clear()
+        self._parked.clear()
+        self._known = position
+        return self._go_on([(step, None) for step in again], first if again else position)
+
+    def _pop(self, position: int) -> Step | None:
+        """The step sent at `position`: nearly always the first one, but refusals overtake."""
+        if self._sent and self._sent[0].position == position:
+            return self._sent.popleft()
+        for step in self._sent:
+            if step.position == position:
+                self._sent.remove(step)
+                return step
+        return None
+
+    def _settle(self) -> None:
+        """When all that was sent is answered, what was parked and what waits can go on."""
+        if self._hold and not self._sent:
+            parked, self._parked = sorted(self._parked, key=lambda pair: _position(pair[0])), []
+            self._go_on(parked, self.position if self._told is None else self._told)
+
+    def _go_on(self, candidates: Iterable[tuple[Step, HeadraceError | None]], start: int) -> None:
+        """Writing goes on at `start`, with those candidates [by position] that join up from there; others fail."""
+        at, joined = start, list[Step]()
+        for step, error in candidates:
+            out_of_place = isinstance(error, WrongPosition) and not joined  # not for want of one that goes again now
+            if step.position == at and not out_of_place and (not step.given_up or step.end <= self._known):
+                joined.append(step)
+                at = step.end
+            else:
+                self._drop(step, error or _stands_at(at))
+        self.position = self._tail = start
+        self._hold, self._told = False, None
+        self.waiting = deque([*joined, *self._still_wanted(at)])
+
+    def _still_wanted(self, at: int) -> Iterator[Step]:
+        for step in self.waiting:
+            if step.era < self._broken:
+                step.fail(_stands_at(at))
+            else:
+                yield step
+
+    def _drop(self, step: Step, error: HeadraceError) -> None:
+        """The step fails, and with it those that were called before that was known."""
+        self._mark(step)
+        step.fail(error)
+        self._broken = max(self._broken, step.relied_on)
+
+
+def _position(step: Step) -> int:
+    return step.position
+
+
+def _stands_at(position: int) -> WrongPosition:
+    return WrongPosition(
+        f"an earlier step, on which this one relied, was not applied; the sequence goes on at position {position}",
+        expected_position=position,
+    )
+
+
+def _moved(last: int, position: int) -> WrongPosition:
+    """Someone else moved the sequence, or the server lost part of it: nobody may go on as if nothing had been."""
+    return WrongPosition(
+        f"the sequence was left at position {last} and found at {position}; resume it there by open(), or reset it",
+        expected_position=position,
+    )

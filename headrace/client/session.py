@@ -1,0 +1,209 @@
+"""All that one client has under way, as plain data: it says what to write next and is told what came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+import numpy as np
+
+from headrace.errors import DeadlineExceeded, HeadraceError, Unavailable
+from headrace.protos import sequences_pb2 as pb
+
+from .codes import again, from_wire
+from .ledger import Ledger, Opening, Phase
+from .ordered import Ordered
+from .outbox import Outbox
+from .settings import Settings
+from .step import UNSENT, Step
+from .tensors import results
+from .unordered import Unordered
+
+
+class Session:
+    """Mutable: the ledgers by key, the outbox, and `due`, when time next changes something.
+
+    `wake` is called when there may be something to write, `alarm` when `due` has changed.
+    """
+
+    def __init__(self, settings: Settings, wake: Callable[[], None], alarm: Callable[[], None]) -> None:
+        self.due = inf
+        self._settings = settings
+        self._wake, self._alarm = wake, alarm
+        self._ledgers: dict[int, Ledger] = {}
+        self._watched: dict[Ledger, None] = {}  # an ordered set: those on which time may act
+        self._outbox = Outbox(settings.frame_bytes)
+        self._free_keys: list[int] = []
+        self._keys = 0
+        self._online = False
+        self._offline_because = "it was not reached yet"
+
+    def __repr__(self) -> str:
+        return f"Session(keys={len(self._ledgers)}, online={self._online}, outbox={self._outbox})"
+
+    # What callers want
+
+    def open(self, opening: Opening, opened: asyncio.Future[pb.Opened], by: float) -> Ledger:
+        """`opened` is resolved with the server's answer, or fails; at the time `by` at the latest."""
+        kind = Ordered if opening.id else Unordered
+        ledger = kind(self._new_key(), opening, self._settings, opened, by)
+        self._ledgers[ledger.key] = ledger
+        self._watch(ledger, by)
+        self._go_on(ledger)
+        return ledger
+
+    def submit(self, ledger: Ledger, step: Step) -> None:
+        """Raises the error of which the ledger died, if it did."""
+        if ledger.phase is Phase.DEAD or ledger.closed is not None:
+            raise again(ledger.error)
+        ledger.submit(step)
+        self._watch(ledger, step.deadline)
+        self._go_on(ledger)
+
+    def give_up(self, ledger: Ledger, step: Step) -> None:
+        """Its caller no longer waits for the step: the server hears of it, and the sequence stays usable."""
+        if ledger.give_up(step):
+            self._outbox.cancel(ledger.key, step.position)
+        self._go_on(ledger)
+
+    def close(self, ledger: Ledger, closed: asyncio.Future[None]) -> None:
+        """`closed` is resolved when all steps are answered and the server let the key go."""
+        ledger.closed = closed
+        if ledger.phase is Phase.DEAD:
+            closed.set_result(None)
+        self._go_on(ledger)
+
+    # What to write, what came
+
+    def next_frame(self, now: float) -> pb.Request | None:
+        """None: nothing to write now."""
+        if now >= self.due:
+            self.tick(now)  # a step that is too late must not be written: it would seem to have no timeout
+        return self._outbox.next_frame(now) if self._online else None
+
+    def receive(self, reply: pb.Reply, now: float) -> None:
+        """Raises ValueError if the reply is not of this protocol."""
+        for opened in reply.opened:
+            self._opened(opened)
+        for stepped in reply.stepped:
+            self._stepped(stepped)
+        for error in reply.errors:
+            self._refused(error, now)
+        for key in np.frombuffer(reply.closed, "<u4").tolist():
+            self._closed(key)
+
+    def _opened(self, opened: pb.Opened) -> None:
+        ledger = self._ledgers.get(opened.key)
+        if ledger is not None:
+            ledger.accept(opened)
+            self._go_on(ledger)
+
+    def _stepped(self, stepped: pb.Stepped) -> None:
+        known = (self._ledgers.get(key) for key in np.frombuffer(stepped.keys, "<u4").tolist())
+        served = next((ledger.served for ledger in known if ledger is not None), None)
+        if served is None:
+            return  # all of sequences that died here while their answers were on the way
+        for key, position, result in results(served.spec, stepped):
+            ledger = self._ledgers.get(key)
+            if ledger is not None:
+                ledger.answered(position, result)
+                if ledger.waiting or ledger.closed is not None:
+                    self._go_on(ledger)
+
+    def _refused(self, told: pb.Error, now: float) -> None:
+        if not told.HasField("key"):
+            raise ValueError(f"the server could not read a frame: {told.message}")
+        ledger = self._ledgers.get(told.key)
+        if ledger is None:
+            return
+        if told.HasField("position"):
+            ledger.refused(told.position, from_wire(told), now)
+        elif ledger.phase is Phase.ASKED:
+            ledger.not_opened(from_wire(told), now)
+        else:
+            ledger.fail(from_wire(told))
+        self._watch(ledger, ledger.due(now))
+        self._go_on(ledger)
+
+    def _closed(self, key: int) -> None:
+        ledger = self._ledgers.pop(key, None)
+        if ledger is not None:
+            ledger.fail(ledger.error)
+            self._free_keys.append(key)
+
+    # The connection, and time
+
+    def online(self) -> None:
+        """A new stream: whatever was open is opened again, and so it turns out which steps have to be sent again."""
+        self._online = True
+        self._outbox.clear()
+        for ledger in self._ledgers.values():
+            ledger.phase = Phase.NEW
+            self._go_on(ledger)
+
+    def offline(self, because: str) -> None:
+        self._online, self._offline_because = False, because
+
+    def tick(self, now: float) -> None:
+        """What falls due at `now`: steps that come too late, and retries."""
+        watched, self._watched = list(self._watched), {}
+        for ledger in watched:
+            for step in ledger.overdue(now):
+                step.fail(_late(step) if self._online else self._unreached())
+                self.give_up(ledger, step)
+            ledger.expire(now, self._unreached())
+            self._go_on(ledger)
+        self._watched |= {ledger: None for ledger in watched if ledger.due(now) < inf}
+        self.due = min((ledger.due(now) for ledger in self._watched), default=inf)
+        self._alarm()
+
+    def fail(self, error: HeadraceError) -> None:
+        """The client is closed: all callers are told."""
+        for ledger in list(self._ledgers.values()):
+            ledger.fail(error)
+            self._go_on(ledger)
+
+    def _unreached(self) -> HeadraceError:
+        if self._online:
+            return Unavailable("the server did not answer in time; retry later")
+        return Unavailable(
+            f"no connection to the server: {self._offline_because}; whether a step that was sent is applied, "
+            "the sequence's position tells once the server is back"
+        )
+
+    # Bookkeeping
+
+    def _go_on(self, ledger: Ledger) -> None:
+        """After a change: what the ledger now has to write, if anything."""
+        if ledger.phase is Phase.DEAD:
+            self._ledgers.pop(ledger.key, None)  # its key is not used again: answers to it may still be on the way
+            self._outbox.drop(ledger)
+        elif ledger.phase is Phase.NEW:
+            self._outbox.open(ledger)
+        elif ledger.waiting and ledger.served is not None:
+            self._outbox.ready(ledger, ledger.served)
+        elif ledger.closed is not None and ledger.phase is Phase.LIVE and ledger.idle:
+            ledger.phase = Phase.CLOSING
+            self._outbox.close(ledger.key)
+        self._wake()
+
+    def _watch(self, ledger: Ledger, due: float) -> None:
+        self._watched[ledger] = None
+        if due < self.due:
+            self.due = due
+            self._alarm()
+
+    def _new_key(self) -> int:
+        if self._free_keys:
+            return self._free_keys.pop()
+        self._keys += 1
+        return self._keys - 1
+
+
+def _late(step: Step) -> DeadlineExceeded:
+    if step.position == UNSENT:
+        return DeadlineExceeded("the step's time ran out before it was sent; nothing was applied")
+    return DeadlineExceeded(
+        "no answer came in the step's time; whether it is applied, the sequence's position tells later"
+    )

@@ -1,0 +1,52 @@
+"""The currency of the client: one step, from its caller's call to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from headrace.errors import HeadraceError
+
+from .tensors import Result
+
+#: Position of a step that was never sent.
+UNSENT = -1
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """Mutable: `position` and `acked`, set when it is sent; `era` and `relied_on` belong to Ordered."""
+
+    key: int
+    values: tuple[bytes, ...]
+    """One for each input of the model: [length, *shape] in little-endian bytes."""
+    length: int
+    deadline: float
+    """On the client's clock, in seconds."""
+    answer: asyncio.Future[Result]
+    era: int = 0
+    position: int = UNSENT
+    acked: int = 0
+    relied_on: int = 0
+    """Once it was given up or failed: steps of eras before this one were called without knowing of that."""
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum(map(len, self.values))
+
+    @property
+    def end(self) -> int:
+        return self.position + self.length
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its caller no longer waits. True as well once it is answered."""
+        return self.answer.done()
+
+    def resolve(self, result: Result) -> None:
+        if not self.answer.done():
+            self.answer.set_result(result)
+
+    def fail(self, error: HeadraceError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
