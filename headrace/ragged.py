@@ -30,7 +30,7 @@ class Ragged:
         if len(self.lengths) and int(self.lengths.min()) < 1:
             raise InvalidInput("a step has at least one time step; lengths must be 1 or more")
         if int(self.lengths.sum()) != len(self.values):
-            raise InvalidInput(f"lengths sum up to {int(self.lengths.sum())}, but there are {len(self.values)} time steps")
+            raise InvalidInput(f"lengths sum up to {self.lengths.sum()}, but there are {len(self.values)} time steps")
 
     @classmethod
     def of(cls, rows: Sequence[NDArray[np.generic]]) -> Ragged:
@@ -52,16 +52,19 @@ class Ragged:
         return iter(np.split(self.values, np.cumsum(self.lengths)[:-1]))
 
     def __repr__(self) -> str:
-        return f"Ragged(rows={len(self)}, tokens={len(self.values)}, of={self.values.dtype}{list(self.values.shape[1:])})"
+        cell = f"{self.values.dtype}{list(self.values.shape[1:])}"
+        return f"Ragged(rows={len(self)}, tokens={len(self.values)}, of={cell})"
 
 
 def starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """[rows] lengths → [rows] index of each row's first time step in the packed values."""
-    return np.cumsum(lengths) - lengths
+    first: NDArray[np.int64] = np.cumsum(lengths) - lengths
+    return first
 
 
 def token_index(lengths: NDArray[np.int64], rows: NDArray[np.integer]) -> NDArray[np.int64]:
     """The indices, in packed values of `lengths`, of all time steps of the chosen `rows`, row after row: [tokens']."""
     chosen = lengths[rows]
-    shift = starts(lengths)[rows] - starts(chosen)
-    return np.arange(int(chosen.sum()), dtype=np.int64) + np.repeat(shift, chosen)
+    shift = np.repeat(starts(lengths)[rows] - starts(chosen), chosen)
+    index: NDArray[np.int64] = np.arange(len(shift), dtype=np.int64) + shift
+    return index

@@ -63,7 +63,9 @@ class State(_Part):
     @model_validator(mode="after")
     def _initial_fits(self) -> State:
         if isinstance(self.initial, tuple) and len(self.initial) != prod(self.shape):
-            raise ValueError(f"state {self.name}: initial has {len(self.initial)} cells, shape {self.shape} needs {prod(self.shape)}")
+            raise ValueError(
+                f"state {self.name}: initial has {len(self.initial)} cells, not the {prod(self.shape)} of its shape"
+            )
         return self
 
 

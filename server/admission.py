@@ -12,7 +12,7 @@ from headrace.errors import Cancelled, HeadraceError, Overloaded, WrongPosition
 from headrace.spec import ModelSpec
 
 from .checks import problems
-from .commands import Cancel, Close, Command, Drain, Leave, NamedStep, Open, Step
+from .commands import Barrier, Cancel, Close, Command, Leave, NamedStep, Open, Step
 from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, open_sequence, start_named
@@ -45,7 +45,7 @@ class Admission:
                 return close(self.state, command)
             case Leave():
                 return self._leave(command)
-            case Drain():
+            case Barrier():
                 return []  # the lane's own affair
             case _:
                 assert_never(command)
@@ -147,8 +147,8 @@ class Admission:
         if fits.all():
             return steps, []
         error = Overloaded(
-            f"too many replies wait for acknowledgement (at most {MOST_STEPS} steps or {MOST_BYTES >> 10} KiB a sequence); "
-            "read the replies, say in `acked` up to where they arrived, and send the step again",
+            f"{MOST_STEPS} replies or {MOST_BYTES >> 10} KiB of them (or all that may be kept) are not acknowledged; "
+            "read them, say in `acked` up to where they arrived, and send the step again",
             retry_after=0.05,
         )
         return steps.take(fits), failures(steps.take(~fits), error)
@@ -166,7 +166,7 @@ class Admission:
         return answers
 
     def _leave(self, command: Leave) -> Answers:
-        """Its queued rows fail; nobody hears of it but callers whose steps were queued behind them."""
+        """Its queued rows fail, and those of others that were queued behind them; its sequences have no owner now."""
         state, error = self.state, Cancelled("the caller is gone")
         answers: Answers = []
         for piece in state.scheduler.withdraw_of(command.sink):
@@ -175,7 +175,7 @@ class Admission:
             answers += state.fail_from(number, position, error)
         for number in state.handles.pop(command.sink, Handles()):
             state.sequences.owner[number] = None
-        return [(sink, answer) for sink, answer in answers if sink is not command.sink]
+        return answers
 
 
 def _not_known(steps: Steps, numbers: NDArray[np.int32], row: int) -> Failed:

@@ -34,20 +34,21 @@ def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:
     if given.dtype == "float32":
         # A sum is finite only if all its terms are, but may overflow: so it can acquit cheaply, and not convict.
         if not np.isfinite(values.sum(dtype=np.float64)):
-            finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-            yield from _broken(~_all_of_row(finite, lengths), f"{given.name} holds NaN or infinity; send finite numbers")
-    elif given.vocabulary is not None and values.size:
-        if int(values.min()) < 0 or int(values.max()) >= given.vocabulary:
-            known = ((values >= 0) & (values < given.vocabulary)).reshape(len(values), -1).all(axis=1)
-            message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; encode with the model's symbols"
-            yield from _broken(~_all_of_row(known, lengths), message)
+            message = f"{given.name} holds NaN or infinity; send finite numbers"
+            yield from _broken(_rows_with(~np.isfinite(values), lengths), message)
+    elif given.vocabulary is not None:
+        message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; use the model's symbols"
+        yield from _broken(_rows_with((values < 0) | (values >= given.vocabulary), lengths), message)
 
 
-def _all_of_row(tokens: Mask, lengths: Rows) -> Mask:
-    """[tokens] → [rows]: whether it holds for every time step of a row; true of an empty row."""
-    bad = np.concatenate([[0], np.cumsum(~tokens)])
+def _rows_with(bad: Array, lengths: Rows) -> Mask:
+    """[tokens, ...] → [rows]: whether any cell of a row is bad."""
+    if not bad.any():
+        return np.zeros(len(lengths), np.bool_)
+    tokens = bad.reshape(len(bad), -1).any(axis=1)
+    count = np.concatenate([[0], np.cumsum(tokens)])
     first = starts(lengths)
-    mask: Mask = bad[first + lengths] == bad[first]
+    mask: Mask = count[first + lengths] > count[first]
     return mask
 
 

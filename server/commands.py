@@ -39,7 +39,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class NamedStep:
-    """One row that names its sequence itself, as Open Inference rows do; `start` begins it anew, `end` closes it after."""
+    """One row that names its sequence itself, as Open Inference rows do: `start` begins it anew, `end` closes it."""
 
     steps: Steps
     name: Name
@@ -72,10 +72,10 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
-class Drain:
-    """`done` is called on the lane's thread once every admitted step is answered."""
+class Barrier:
+    """`done` is called on the lane's thread once everything posted before is handled: queued, or answered."""
 
-    done: Callable[[], None]
+    done: Callable[[], object]
 
 
-Command = Open | Step | NamedStep | Cancel | Close | Leave | Drain
+Command = Open | Step | NamedStep | Cancel | Close | Leave | Barrier

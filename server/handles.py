@@ -32,7 +32,7 @@ class Handles:
     def __setitem__(self, key: int, number: int) -> None:
         """Raises InvalidInput for a key that would make the table too large."""
         if key >= MOST_KEYS:
-            raise InvalidInput(f"key {key} is too large; choose small numbers below {MOST_KEYS} and use closed ones again")
+            raise InvalidInput(f"key {key} is too large; choose numbers below {MOST_KEYS}, and closed ones again")
         if key >= len(self._numbers):
             grown = np.full(max(key + 1, 2 * len(self._numbers)), UNKNOWN, np.int32)
             grown[: len(self._numbers)] = self._numbers

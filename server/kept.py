@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.ragged import starts
 from headrace.spec import Output
 
-from .steps import Array, Rows
+from .steps import Array, Outputs, Rows, Steps
 
 #: At most so many steps, and so many bytes unless it is a single one, wait for acknowledgement in a sequence.
 MOST_STEPS = 8
@@ -73,18 +73,16 @@ class Kept:
         np.subtract.at(self.size, numbers, sizes)
         self.total -= int(sizes.sum())
 
-    def keep(self, numbers: NDArray[np.int32], positions: Rows, lengths: Rows, outputs: tuple[Array, ...]) -> None:
-        """Fills what was reserved. outputs: of these rows, packed."""
-        first, ends, sizes = starts(lengths), positions + lengths, self.sizes(lengths)
-        flat = [(memoryview(y).cast("B") if y.size else memoryview(b""), y.nbytes // max(len(y), 1)) for y in outputs]
-        timed = [o.time for o in self._outputs]
-        columns = (numbers, positions, ends, sizes, first, lengths)
-        for row, (number, position, end, size, at, length) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
-            cells = tuple(
-                bytes(y[at * width : (at + length) * width] if time else y[row * width : (row + 1) * width])
-                for (y, width), time in zip(flat, timed, strict=True)
-            )
-            self._replies.setdefault(number, deque()).append(Reply(position, end, size, cells))
+    def keep(self, steps: Steps, outputs: Outputs) -> None:
+        """Fills what was reserved for these steps."""
+        cut = [
+            _row_bytes(cells, steps.lengths if timed else None)
+            for cells, timed in zip(outputs.cells, outputs.timed, strict=True)
+        ]
+        ends = (steps.positions + steps.lengths).tolist()
+        columns = (steps.numbers.tolist(), steps.positions.tolist(), ends, self.sizes(steps.lengths).tolist())
+        for number, position, end, size, *cells in zip(*columns, *cut, strict=True):
+            self._replies.setdefault(number, deque()).append(Reply(position, end, size, tuple(cells)))
 
     def acknowledge(self, numbers: NDArray[np.int32], upto: Rows) -> None:
         """Forgets each sequence's replies that end at or before `upto` [rows]."""
@@ -112,3 +110,11 @@ class Kept:
         self.count[number] -= 1
         self.size[number] -= reply.size
         self.total -= reply.size
+
+
+def _row_bytes(cells: Array, lengths: Rows | None) -> list[bytes]:
+    """Each row's part of an output, as bytes: so many time steps of it, or one cell each."""
+    count = np.ones(len(cells), np.int64) if lengths is None else lengths
+    ends = np.cumsum(count) * (cells.nbytes // max(len(cells), 1))
+    flat = cells.tobytes()
+    return [flat[begin:end] for begin, end in pairwise([0, *ends.tolist()])]

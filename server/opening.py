@@ -62,7 +62,7 @@ def _same(state: State, command: Open, number: int) -> bool:
 
 
 def _not_live(command: Open) -> UnknownSequence:
-    return UnknownSequence(f"sequence {command.name[1]!r} is not live here: closed, expired or never begun; open it afresh")
+    return UnknownSequence(f"sequence {command.name[1]!r} is not live here (closed, expired or never begun); open it")
 
 
 def _take_over(state: State, command: Open, number: int) -> Answers:
@@ -99,7 +99,9 @@ def start_named(state: State, command: NamedStep, now: float) -> int:
     live = state.sequences.names.get(command.name)
     if not command.start:
         if live is None or state.sequences.closing[live]:
-            raise UnknownSequence(f"sequence {command.name[1]!r} is not live: its first request must set sequence_start")
+            raise UnknownSequence(
+                f"sequence {command.name[1]!r} is not live; its first request must set sequence_start"
+            )
         return live
     if live is not None:
         state.sequences.detach(live)

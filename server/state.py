@@ -127,6 +127,6 @@ def wants_reply_kept(steps: Steps) -> NDArray[np.bool_]:
 
 def behind_a_failure(position: int) -> WrongPosition:
     return WrongPosition(
-        f"an earlier step of this sequence failed, so it stands at position {position}; send the steps again from there",
+        f"an earlier step of this sequence failed, it stands at position {position}; send the steps again from there",
         expected_position=position,
     )

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.errors import HeadraceError
-from headrace.ragged import starts, token_index
+from headrace.ragged import token_index
 
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
 
 #: Position of a step that goes wherever its sequence stands (Open Inference rows carry none).
-NEXT = -1
+NEXT = np.iinfo(np.int64).min
 
 #: `acked` of a step that will never be sent again: its reply is not kept.
 NEVER_AGAIN = np.iinfo(np.int64).max
@@ -75,14 +75,39 @@ class Steps:
     def split(self, rows: int) -> tuple[Steps, Steps]:
         """The first `rows` rows and the others, both views."""
         tokens = int(self.lengths[:rows].sum())
-        head, tail = slice(None, rows), slice(rows, None)
-        return (
-            replace(self, **{n: getattr(self, n)[head] for n in COLUMNS}, values=tuple(v[:tokens] for v in self.values)),
-            replace(self, **{n: getattr(self, n)[tail] for n in COLUMNS}, values=tuple(v[tokens:] for v in self.values)),
-        )
+        return self._part(slice(None, rows), slice(None, tokens)), self._part(slice(rows, None), slice(tokens, None))
+
+    def _part(self, rows: slice, tokens: slice) -> Steps:
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        return replace(self, **columns, values=tuple(v[tokens] for v in self.values))
 
 
 COLUMNS = ("keys", "numbers", "positions", "lengths", "acked", "deadlines")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model gave for some rows: `cells` [tokens, ...] where `timed`, else [rows, ...]; lengths [rows]."""
+
+    cells: tuple[Array, ...]
+    timed: tuple[bool, ...]
+    lengths: Rows
+
+    def part(self, rows: slice) -> Outputs:
+        """Consecutive rows, as views."""
+        before = int(self.lengths[: rows.start].sum())
+        lengths = self.lengths[rows]
+        tokens = slice(before, before + int(lengths.sum()))
+        cells = tuple(y[tokens] if t else y[rows] for y, t in zip(self.cells, self.timed, strict=True))
+        return Outputs(cells, self.timed, lengths)
+
+    def take(self, rows: NDArray[np.bool_]) -> Outputs:
+        """The rows of a mask [rows]."""
+        if rows.all():
+            return self
+        tokens = token_index(self.lengths, np.flatnonzero(rows))
+        cells = tuple(y[tokens] if t else y[rows] for y, t in zip(self.cells, self.timed, strict=True))
+        return Outputs(cells, self.timed, self.lengths[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +174,3 @@ def pack_values(pieces: Sequence[Steps]) -> tuple[Array, ...]:
     if len(pieces) == 1:
         return pieces[0].values
     return tuple(np.concatenate(v) for v in zip(*(p.values for p in pieces), strict=True))
-
-
-def row_outputs(outputs: tuple[Array, ...], timed: Sequence[bool], lengths: Rows, rows: slice) -> tuple[Array, ...]:
-    """The outputs of consecutive rows (one at least) of a batch, as views; `timed`: which outputs are packed by token."""
-    first = starts(lengths)
-    begin = int(first[rows.start])
-    end = begin + int(lengths[rows].sum())
-    return tuple(y[begin:end] if t else y[rows] for y, t in zip(outputs, timed, strict=True))

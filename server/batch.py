@@ -1,0 +1,80 @@
+"""A batch on its way through the engine, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.spec import Output
+
+from .sequences import FRESH, FreeList, Sequences
+from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Ragged rows, and where in the arenas their states are read and written.
+
+    values [tokens, ...] each; lengths, read, write [rows] int64; fresh [rows] bool: starts from the initial state.
+    """
+
+    values: tuple[Array, ...]
+    lengths: Rows
+    read: Rows
+    write: Rows
+    fresh: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __repr__(self) -> str:
+        return f"Batch(rows={len(self)}, tokens={int(self.lengths.sum())})"
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The first and the second half of the rows; at least two rows."""
+        middle = len(self) // 2
+        tokens = int(self.lengths[:middle].sum())
+        first, second = (slice(None, middle), slice(None, tokens)), (slice(middle, None), slice(tokens, None))
+        return self._part(*first), self._part(*second)
+
+    def _part(self, rows: slice, tokens: slice) -> Batch:
+        values = tuple(v[tokens] for v in self.values)
+        return Batch(values, self.lengths[rows], self.read[rows], self.write[rows], self.fresh[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """sound [rows]: whether the row ran and its new state is finite."""
+
+    outputs: Outputs
+    sound: NDArray[np.bool_]
+
+
+def blank(outputs: Sequence[Output], lengths: Rows) -> Outputs:
+    """Zeros in the shape of a model's outputs for rows of these lengths."""
+    tokens, rows = int(lengths.sum()), len(lengths)
+    cells = tuple(np.zeros((tokens if o.time else rows, *o.shape), o.dtype) for o in outputs)
+    return Outputs(cells, tuple(o.time for o in outputs), lengths)
+
+
+def join(first: Outcome, second: Outcome) -> Outcome:
+    """The outcome of the halves of a batch."""
+    a, b = first.outputs, second.outputs
+    cells = tuple(np.concatenate(pair) for pair in zip(a.cells, b.cells, strict=True))
+    outputs = Outputs(cells, a.timed, np.concatenate([a.lengths, b.lengths]))
+    return Outcome(outputs, np.concatenate([first.sound, second.sound]))
+
+
+def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> Batch:
+    """Joins the pieces and takes a free slot for each row to be written to: an arena has a batch of spare ones."""
+    numbers, lengths = pack(pieces, "numbers"), pack(pieces, "lengths")
+    if numbers[0] == STATELESS:
+        none = np.zeros(len(numbers), np.int64)
+        return Batch(pack_values(pieces), lengths, none, none, none.astype(np.bool_))
+    slot = sequences.slot[numbers]
+    fresh = slot == FRESH
+    read = np.where(fresh, 0, slot).astype(np.int64)
+    return Batch(pack_values(pieces), lengths, read, slots.take(len(numbers)).astype(np.int64), fresh)

@@ -1,0 +1,68 @@
+"""After the run and the journal: the commit swaps slot numbers, and every row gets its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import HeadraceError, ModelFailed
+
+from .batch import Batch, Outcome
+from .sequences import FRESH
+from .state import State, wants_reply_kept
+from .steps import STATELESS, Answers, Outputs, Stepped, Steps, pack
+
+
+def commit(state: State, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, now: float) -> Answers:
+    """Sound rows are applied, kept and answered; the others fail and leave their sequences as they were."""
+    if pieces[0].numbers[0] != STATELESS:
+        _swap_slots(state, pack(pieces, "numbers"), batch, outcome.sound, now)
+    answers: Answers = []
+    begin = 0
+    for piece in pieces:
+        rows = slice(begin, begin + len(piece))
+        answers += _answer(state, piece, outcome.outputs.part(rows), outcome.sound[rows])
+        begin += len(piece)
+    return answers
+
+
+def roll_back(state: State, pieces: Sequence[Steps], batch: Batch, error: HeadraceError) -> Answers:
+    """Nothing of the tick is applied: the written slots are free again, every row fails with `error`."""
+    if pieces[0].numbers[0] != STATELESS:
+        state.slots.give(batch.write.astype(np.int32))
+    return [answer for piece in pieces for answer in state.fail(piece, error)]
+
+
+def _swap_slots(state: State, numbers: NDArray[np.int32], batch: Batch, sound: NDArray[np.bool_], now: float) -> None:
+    sequences, write = state.sequences, batch.write.astype(np.int32)
+    old = sequences.slot[numbers]
+    applied = numbers[sound]
+    sequences.slot[applied] = write[sound]
+    sequences.position[applied] += batch.lengths[sound]
+    sequences.used[applied] = now
+    unused = np.where(sound, old, write)
+    state.slots.give(unused[unused != FRESH])
+
+
+def _answer(state: State, piece: Steps, outputs: Outputs, sound: NDArray[np.bool_]) -> Answers:
+    answers: Answers = []
+    if not sound.all():
+        error = ModelFailed("the model failed on this step; its state is as it was before")
+        answers += state.fail(piece.take(~sound), error)
+        piece, outputs = piece.take(sound), outputs.take(sound)
+    if not len(piece):
+        return answers
+    answers.append((piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, outputs.cells)))
+    return answers if piece.numbers[0] == STATELESS else answers + _settle(state, piece, outputs)
+
+
+def _settle(state: State, piece: Steps, outputs: Outputs) -> Answers:
+    """The next rows of these sequences may run; the replies to these are kept."""
+    kept = wants_reply_kept(piece)
+    if kept.any():
+        state.kept.keep(piece.take(kept), outputs.take(kept))
+    state.sequences.pending[piece.numbers] -= 1
+    state.scheduler.settle(piece.numbers)
+    return state.close_due(piece.numbers)

@@ -1,0 +1,133 @@
+"""What operators watch, in an injected registry. Observed by columns: a tick costs the same for 1 row and for 64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from headrace.spec import ModelSpec
+
+from .state import State
+from .steps import Answers, Failed, Steps
+
+SECONDS = (*(m * 10.0**e for e in range(-5, 1) for m in (1, 2.5, 5)), 10.0)
+ROWS = tuple(float(2**e) for e in range(11))
+TOKENS = tuple(float(2**e) for e in range(16))
+
+LABELS = ("model", "version", "lane")
+HISTOGRAMS = {
+    "queue_seconds": ("From arrival to the start of the batch, of each step", SECONDS),
+    "compute_seconds": ("Run of a batch on the runtime", SECONDS),
+    "step_seconds": ("From arrival to the answer, of each step", SECONDS),
+    "batch_rows": ("Steps in a batch", ROWS),
+    "batch_tokens": ("Time steps in a batch", TOKENS),
+}
+COUNTERS = {"steps": "Steps applied", "tokens": "Time steps applied"}
+GAUGES = {
+    "live_sequences": "Sequences open or waiting to be resumed",
+    "ready_rows": "Rows that wait for a batch",
+    "kept_bytes": "Replies that wait for acknowledgement",
+}
+
+
+class Histogram:
+    """Counts in buckets, filled by columns. Written by one thread, read by another: a scrape may lag by a tick."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = np.array(bounds)
+        self._counts = np.zeros(len(bounds) + 1, np.int64)
+        self._sum = 0.0
+
+    def observe(self, values: NDArray[np.float64], times: NDArray[np.int64] | int = 1) -> None:
+        """Each of `values` [n], so many `times` [n]."""
+        places = np.searchsorted(self._bounds, values)  # the first bound that is not below the value
+        np.add.at(self._counts, places, times)
+        self._sum += float((values * times).sum())
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts, as Prometheus wants them."""
+        ends = [*map(str, self._bounds.tolist()), "+Inf"]
+        return list(zip(ends, np.cumsum(self._counts).astype(float).tolist(), strict=True))
+
+    @property
+    def sum(self) -> float:
+        return self._sum
+
+
+class LaneMeter:
+    """The figures of one lane; the lane's thread writes them."""
+
+    def __init__(self, labels: tuple[str, str, str]) -> None:
+        self.labels = labels
+        self.histograms = {name: Histogram(bounds) for name, (_, bounds) in HISTOGRAMS.items()}
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.gauges = dict.fromkeys(GAUGES, 0)
+        self.errors: dict[str, int] = {}
+
+    def tick(self, pieces: Sequence[Steps], began: float, ran: float, now: float) -> None:
+        """A committed batch: arrival of its pieces, start and end of its run, and the present, in seconds."""
+        rows = np.array([len(piece) for piece in pieces])
+        arrived = np.array([piece.arrived for piece in pieces])
+        tokens = sum(int(piece.lengths.sum()) for piece in pieces)
+        self.histograms["queue_seconds"].observe(began - arrived, rows)
+        self.histograms["step_seconds"].observe(now - arrived, rows)
+        for name, value in (("compute_seconds", ran - began), ("batch_rows", rows.sum()), ("batch_tokens", tokens)):
+            self.histograms[name].observe(np.array([value], np.float64))
+        self.counters["steps"] += int(rows.sum())
+        self.counters["tokens"] += tokens
+
+    def answered(self, answers: Answers) -> None:
+        for _, answer in answers:
+            if isinstance(answer, Failed):
+                code = type(answer.error).__name__
+                self.errors[code] = self.errors.get(code, 0) + 1
+
+    def gauge(self, state: State) -> None:
+        self.gauges["live_sequences"] = len(state.sequences)
+        self.gauges["ready_rows"] = state.scheduler.ready_rows
+        self.gauges["kept_bytes"] = state.kept.total
+
+
+class Metrics(Collector):
+    """All lanes' figures, collected when somebody scrapes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._meters: list[LaneMeter] = []
+        registry.register(self)
+
+    def lane(self, spec: ModelSpec, version: str, lane: int) -> LaneMeter:
+        meter = LaneMeter((spec.name, version, str(lane)))
+        self._meters.append(meter)
+        return meter
+
+    def collect(self) -> Iterable[Metric]:
+        for name, (text, _) in HISTOGRAMS.items():
+            family = HistogramMetricFamily(f"headrace_{name}", text, labels=LABELS)
+            for meter in self._meters:
+                histogram = meter.histograms[name]
+                family.add_metric(meter.labels, histogram.buckets(), histogram.sum)
+            yield family
+        yield from self._counters()
+        for name, text in GAUGES.items():
+            gauge = GaugeMetricFamily(f"headrace_{name}", text, labels=LABELS)
+            for meter in self._meters:
+                gauge.add_metric(meter.labels, meter.gauges[name])
+            yield gauge
+
+    def _counters(self) -> Iterator[Metric]:
+        for name, text in COUNTERS.items():
+            counter = CounterMetricFamily(f"headrace_{name}", text, labels=LABELS)
+            for meter in self._meters:
+                counter.add_metric(meter.labels, meter.counters[name])
+            yield counter
+        errors = CounterMetricFamily("headrace_errors", "Failed opens and steps, by error", labels=(*LABELS, "code"))
+        for meter in self._meters:
+            for code, count in list(meter.errors.items()):
+                errors.add_metric((*meter.labels, code), count)
+        yield errors

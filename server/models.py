@@ -1,0 +1,141 @@
+"""The models that are served: which there are, who may enter, and which lane a sequence lives in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from zlib import crc32
+
+from headrace.errors import Overloaded, Unavailable, UnknownModel
+from headrace.spec import ModelSpec
+
+from .commands import Command
+from .device import Device
+from .lane import Lane
+from .sequences import Name
+from .steps import Answers, steps_answered
+
+
+class Gate:
+    """Counts the rows that were let in and are not answered yet. Used on the event loop alone."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most, self._what, self.inside = most, what, 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __repr__(self) -> str:
+        return f"Gate({self.inside} of {self._most})"
+
+    def enter(self, rows: int) -> None:
+        """Raises Overloaded, at once and without effect, if they do not fit."""
+        if self.inside + rows > self._most:
+            raise Overloaded(
+                f"{self.inside} steps are queued {self._what}, at most {self._most} may be; wait for answers and retry",
+                retry_after=0.05,
+            )
+        self.inside += rows
+        if self.inside:
+            self._empty.clear()
+
+    def leave(self, rows: int) -> None:
+        self.inside -= rows
+        if not self.inside:
+            self._empty.set()
+
+    async def empty(self) -> None:
+        """Returns when every row that entered is answered."""
+        await self._empty.wait()
+
+
+class Model:
+    """One version of a model. Used on the event loop alone; the lanes' threads answer through `deliver`."""
+
+    def __init__(self, spec: ModelSpec, version: str, device: Device, gate: Gate) -> None:
+        self.spec, self.version, self.device = spec, version, device
+        self.lanes: tuple[Lane, ...] = ()
+        self._gate = gate
+        self._next = 0
+        self.draining = False
+
+    def __repr__(self) -> str:
+        return f"Model({self.spec.name}/{self.version}, lanes={len(self.lanes)}, {self._gate!r})"
+
+    def lane(self, name: Name | None) -> Lane:
+        """The lane of a sequence, the same in every process; without a sequence (stateless) each lane in turn."""
+        if name is None:
+            self._next += 1
+            return self.lanes[self._next % len(self.lanes)]
+        return self.lanes[crc32("\0".join(name).encode()) % len(self.lanes)]
+
+    def holds(self, name: Name) -> bool:
+        """Whether the sequence is live here. A look from outside its thread: true a moment ago."""
+        return name in self.lane(name).state.sequences.names
+
+    def submit(self, lane: Lane, command: Command, rows: int) -> None:
+        """Hands a command with so many rows to the lane. Raises Overloaded or Unavailable at once, without effect."""
+        if self.draining:
+            raise Unavailable("the server is shutting down; go on with another replica", retry_after=1.0)
+        self._gate.enter(rows)
+        lane.post(command)
+
+    async def answered(self) -> None:
+        """Returns when no admitted row waits for its answer."""
+        await self._gate.empty()
+
+    def deliver(self, answers: Answers) -> None:
+        """Answers of a lane, on the event loop."""
+        self._gate.leave(sum(steps_answered(answer) for _, answer in answers))
+        for sink, answer in answers:
+            sink.deliver(answer)
+
+
+class Models:
+    """All served versions of all models, newest last."""
+
+    def __init__(self, models: list[Model]) -> None:
+        self._versions: dict[str, dict[str, Model]] = {}
+        for model in sorted(models, key=lambda m: _age(m.version)):
+            self._versions.setdefault(model.spec.name, {})[model.version] = model
+        self.ready = True
+
+    def __iter__(self) -> Iterator[Model]:
+        return (model for versions in self._versions.values() for model in versions.values())
+
+    def __repr__(self) -> str:
+        return f"Models({', '.join(f'{m.spec.name}/{m.version}' for m in self)})"
+
+    def find(self, name: str, version: str = "") -> Model:
+        """That version, or the newest. Raises UnknownModel, which names what there is."""
+        versions = self._versions.get(name)
+        if versions is None:
+            raise UnknownModel(f"no model {name!r} is served here; there are: {', '.join(sorted(self._versions))}")
+        if version and version not in versions:
+            raise UnknownModel(f"model {name!r} has no version {version!r}; there are: {', '.join(versions)}")
+        return versions[version] if version else next(reversed(versions.values()))
+
+    def find_for(self, name: str, version: str, sequence: Name) -> Model:
+        """As `find`; but without a version, a live sequence stays with the version that it began on."""
+        newest = self.find(name, version)
+        if version:
+            return newest
+        older = (m for m in self._versions[name].values() if m is not newest and m.holds(sequence))
+        return next(older, newest)
+
+    async def drain(self) -> None:
+        """Takes no new work from now on; returns when all that was admitted is answered."""
+        self.ready = False
+        for model in self:
+            model.draining = True
+        for model in self:
+            await model.answered()
+
+    def stop(self) -> None:
+        """Ends the lanes' threads."""
+        for model in self:
+            for lane in model.lanes:
+                lane.stop()
+
+
+def _age(version: str) -> tuple[int, str]:
+    return (int(version), "") if version.isdecimal() else (-1, version)

@@ -1,0 +1,150 @@
+"""Frames ↔ steps: columns of bytes are read with numpy and written from it, whatever the number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.errors import HeadraceError, InvalidInput
+from headrace.protos import sequences_pb2 as pb
+from headrace.spec import Input, ModelSpec
+
+from ..steps import STATELESS, Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps
+from .errors import error_code
+
+#: What a row without timeout waits.
+FOREVER = np.inf
+
+#: No frame can hold as many time steps: lengths are cut to it, so that their sum cannot overflow.
+MOST_TOKENS = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Bytes that are no message; `reason` says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Each [rows]."""
+
+    keys: NDArray[np.uint32]
+    positions: Rows
+    lengths: Rows
+
+    def take(self, rows: NDArray[np.bool_]) -> Columns:
+        return Columns(self.keys[rows], self.positions[rows], self.lengths[rows])
+
+
+def read_columns(steps: pb.Steps) -> Columns:
+    """Raises InvalidInput if the columns differ in length."""
+    keys, positions = _column(steps.keys, "<u4", "keys"), _column(steps.positions, "<i8", "positions")
+    lengths = _column(steps.lengths, "<i8", "lengths").clip(0, MOST_TOKENS)
+    if not len(keys) == len(positions) == len(lengths):
+        rows = f"{len(keys)} keys, {len(positions)} positions and {len(lengths)} lengths"
+        raise InvalidInput(f"the columns of a frame need one cell for each row; this one has {rows}")
+    return Columns(keys, positions, lengths)
+
+
+def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, now: float) -> Steps:
+    """The rows as the lanes want them; `now` in seconds. Raises InvalidInput if the tensors do not fit the columns."""
+    keys, positions, lengths = columns.keys, columns.positions, columns.lengths
+    acked = _column(steps.acked, "<i8", "acked") if steps.acked else positions
+    if len(acked) != len(keys):
+        raise InvalidInput(f"acked has {len(acked)} cells for {len(keys)} rows; leave it out, or give one for each row")
+    if len(steps.values) != len(spec.inputs):
+        names = ", ".join(i.name for i in spec.inputs)
+        raise InvalidInput(f"{spec.name} takes {len(spec.inputs)} inputs ({names}), the frame has {len(steps.values)}")
+    tokens = int(lengths.sum())
+    values = tuple(_values(cells, given, tokens) for cells, given in zip(steps.values, spec.inputs, strict=True))
+    numbers = np.full(len(keys), STATELESS, np.int32)
+    return Steps(sink, keys, numbers, positions, lengths, acked, _deadlines(steps, len(keys), now), now, values)
+
+
+def read_cancels(cancels: pb.Cancels) -> tuple[NDArray[np.uint32], Rows]:
+    """keys [n], positions [n]. Raises InvalidInput if they differ in length."""
+    keys, positions = read_keys(cancels.keys), _column(cancels.positions, "<i8", "positions")
+    if len(keys) != len(positions):
+        raise InvalidInput(f"cancels have {len(keys)} keys and {len(positions)} positions; give one of each a step")
+    return keys, positions
+
+
+def read_keys(cells: bytes) -> NDArray[np.uint32]:
+    """[n]. Raises InvalidInput if the bytes are cut short."""
+    return _column(cells, "<u4", "keys")
+
+
+def _column(cells: bytes, dtype: str, name: str) -> Array:
+    try:
+        return np.frombuffer(cells, dtype)
+    except ValueError:
+        raise InvalidInput(f"column {name} is cut short: {len(cells)} bytes are no whole cells of {dtype}") from None
+
+
+def _values(cells: bytes, given: Input, tokens: int) -> Array:
+    need = tokens * int(np.prod(given.shape)) * np.dtype(given.dtype).itemsize
+    if len(cells) != need:
+        shape = f"[{tokens}, {', '.join(map(str, given.shape))}]" if given.shape else f"[{tokens}]"
+        raise InvalidInput(f"{given.name} must be {given.dtype} {shape}, {need} bytes; the frame has {len(cells)}")
+    return np.frombuffer(cells, np.dtype(given.dtype).newbyteorder("<")).reshape(tokens, *given.shape)
+
+
+def _deadlines(steps: pb.Steps, rows: int, now: float) -> Array:
+    if not steps.timeouts_us:
+        return np.full(rows, FOREVER)
+    timeouts = _column(steps.timeouts_us, "<u8", "timeouts_us")
+    if len(timeouts) not in (1, rows):
+        raise InvalidInput(f"timeouts_us has {len(timeouts)} cells for {rows} rows; give one a row, or one for all")
+    deadlines = np.where(timeouts == 0, FOREVER, now + timeouts * 1e-6)
+    return np.broadcast_to(deadlines, (rows,))
+
+
+def write_reply(answers: Iterable[Answer]) -> pb.Reply:
+    """All that is to be said to a connection, in one frame."""
+    reply, closed = pb.Reply(), list[int]()
+    for answer in answers:
+        match answer:
+            case Stepped():
+                reply.stepped.append(_stepped(answer))
+            case Opened():
+                reply.opened.add(
+                    key=answer.key, version=answer.version, position=answer.position, resumed=answer.resumed
+                )
+            case Failed():
+                reply.errors.append(_error(answer))
+            case Closed():
+                closed += answer.keys
+    reply.closed = np.array(closed, "<u4").tobytes()
+    return reply
+
+
+def _stepped(answer: Stepped) -> pb.Stepped:
+    return pb.Stepped(
+        keys=answer.keys.tobytes(),
+        positions=answer.positions.tobytes(),
+        lengths=answer.lengths.tobytes(),
+        values=[y.tobytes() for y in answer.outputs],
+    )
+
+
+def _error(answer: Failed) -> pb.Error:
+    error = answer.error
+    return pb.Error(
+        key=answer.key,
+        position=answer.position,
+        code=error_code(error),
+        message=str(error),
+        expected_position=error.expected_position,
+        retry_after_ms=None if error.retry_after is None else round(error.retry_after * 1e3),
+    )
+
+
+def failed_rows(columns: Columns, error: HeadraceError) -> list[Failed]:
+    """Every row of a frame that cannot be read further than its columns."""
+    rows = zip(columns.keys.tolist(), columns.positions.tolist(), strict=True)
+    return [Failed(key, position, error) for key, position in rows]

@@ -1,0 +1,129 @@
+"""What an Open Inference request asks for: which rows, of which sequence, in which lane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from headrace.errors import InvalidInput
+from headrace.protos import inference_pb2 as pb
+
+from ..commands import NamedStep, Step
+from ..lane import Lane
+from ..models import Model, Models
+from ..sequences import Name
+from ..steps import NEVER_AGAIN, NEXT, STATELESS, Sink, Steps
+from .inference_tensors import Packed, decode, requested
+
+#: Ids are at most so long, in bytes of UTF-8.
+MOST_ID_BYTES = 128
+
+#: Integer ids begin with it, and string ids that do so get a second one: 7 is "#7", "#7" is "##7", "7" stays "7".
+INTEGER = "#"
+
+
+@dataclass(slots=True)
+class Options:
+    """The parameters of a request that mean something here; see inference.proto."""
+
+    sequence: str = ""  # none
+    start: bool = False
+    end: bool = False
+    position: int = NEXT
+    tenant: str = ""
+    timeout: float = inf  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request, understood and checked as far as its lane need not be asked."""
+
+    model: Model
+    lane: Lane
+    name: Name | None  # of the sequence; None: stateless
+    options: Options
+    packed: Packed
+    outputs: tuple[int, ...]  # indices into the spec's
+    id: str
+
+    def command(self, sink: Sink, arrived: float, deadline: float) -> Step | NamedStep:
+        """arrived, deadline: seconds on the lanes' clock; the answers' keys are the rows' numbers, from 0."""
+        rows, position = len(self.packed.lengths), self.options.position
+        steps = Steps(
+            sink,
+            keys=np.arange(rows, dtype=np.uint32),
+            numbers=np.full(rows, STATELESS, np.int32),
+            positions=np.full(rows, position),
+            lengths=self.packed.lengths,
+            acked=np.full(rows, NEVER_AGAIN if position == NEXT else position),
+            deadlines=np.full(rows, min(deadline, arrived + self.options.timeout)),
+            arrived=arrived,
+            values=self.packed.values,
+        )
+        return Step(steps) if self.name is None else NamedStep(steps, self.name, self.options.start, self.options.end)
+
+
+def understand(models: Models, request: pb.ModelInferRequest) -> Ask:
+    """Raises UnknownModel, or InvalidInput for tensors, outputs or parameters that cannot be meant."""
+    options = read_options(request)
+    name = (options.tenant, options.sequence)
+    find = models.find_for(request.model_name, request.model_version, name)
+    spec = find.spec
+    if spec.stateful and not options.sequence:
+        raise InvalidInput(f"{spec.name} is stateful: set the parameter sequence_id, an integer but 0 or a string")
+    named = name if spec.stateful else None
+    packed, outputs = decode(spec, request), requested(spec, request)
+    return Ask(find, find.lane(named), named, options, packed, outputs, request.id)
+
+
+def read_options(request: pb.ModelInferRequest) -> Options:
+    """Raises InvalidInput for a parameter of the wrong type or out of range."""
+    options = Options()
+    for key, value in request.parameters.items():
+        match key:
+            case "sequence_id":
+                options.sequence = _sequence(value)
+            case "sequence_start":
+                options.start = _bool(key, value)
+            case "sequence_end":
+                options.end = _bool(key, value)
+            case "timeout":
+                options.timeout = _integer(key, value) / 1e6 or inf
+            case "headrace_position":
+                options.position = _integer(key, value)
+            case "headrace_tenant":
+                options.tenant = _text(key, value)
+    if options.start and options.position not in (NEXT, 0):
+        raise InvalidInput("a request that starts a sequence stands at headrace_position 0; send 0, or leave it out")
+    return options
+
+
+def _sequence(value: pb.InferParameter) -> str:
+    """ "" for none."""
+    if value.HasField("string_param"):
+        text = _text("sequence_id", value)
+        return INTEGER + text if text.startswith(INTEGER) else text
+    if value.HasField("int64_param") or value.HasField("uint64_param"):
+        number = value.int64_param or value.uint64_param
+        return f"{INTEGER}{number}" if number else ""
+    raise InvalidInput("the parameter sequence_id must be an integer or a string")
+
+
+def _text(key: str, value: pb.InferParameter) -> str:
+    if not value.HasField("string_param") or len(value.string_param.encode()) > MOST_ID_BYTES:
+        raise InvalidInput(f"the parameter {key} must be a string of at most {MOST_ID_BYTES} bytes")
+    return value.string_param
+
+
+def _bool(key: str, value: pb.InferParameter) -> bool:
+    if not value.HasField("bool_param"):
+        raise InvalidInput(f"the parameter {key} must be a boolean")
+    return value.bool_param
+
+
+def _integer(key: str, value: pb.InferParameter) -> int:
+    if not (value.HasField("int64_param") or value.HasField("uint64_param")) or value.int64_param < 0:
+        raise InvalidInput(f"the parameter {key} must be an integer, 0 or more")
+    return min(value.int64_param or value.uint64_param, np.iinfo(np.int64).max)

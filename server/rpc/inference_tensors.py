@@ -1,0 +1,170 @@
+"""Open Inference tensors ↔ ragged rows. Padding is cut off here, on the way in, and put back on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from headrace.errors import InvalidInput
+from headrace.protos import inference_pb2 as pb
+from headrace.ragged import Ragged
+from headrace.spec import LENGTHS, Dtype, Input, ModelSpec, Output
+
+from ..steps import Array, Rows
+
+Tensor = pb.ModelInferRequest.InferInputTensor
+Tensors = dict[str, tuple[Tensor, bytes | None]]  # name → its head, and its cells if they are raw
+
+#: The protocol's name of a dtype.
+DATATYPE: dict[Dtype, str] = {"float32": "FP32", "int64": "INT64"}
+
+#: On the wire all numbers are little-endian.
+CELLS: dict[Dtype, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "int64": np.dtype("<i8")}
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The rows of a request.
+
+    values:  [tokens, *shape] for each input of the spec
+    lengths: [rows]
+    padded:  time axis of the request's own tensors [rows, padded, *shape]; None if they were packed already
+    """
+
+    values: tuple[Array, ...]
+    lengths: Rows
+    padded: int | None
+
+
+def decode(spec: ModelSpec, request: pb.ModelInferRequest) -> Packed:
+    """The request's tensors, packed. They come in one of two forms, told by their rank:
+
+    [tokens, *shape]        one step; or with `lengths` [rows], several back to back
+    [batch, time, *shape]   steps of equal length; or with `lengths` [batch], padded to one length
+
+    Raises InvalidInput if names, datatypes, shapes, sizes or lengths are not the spec's, or do not fit each other.
+    """
+    tensors = _named(spec, request)
+    arrays = [_read(given, *tensors[given.name]) for given in spec.inputs]
+    leads = {array.shape[: array.ndim - len(given.shape)] for array, given in zip(arrays, spec.inputs, strict=True)}
+    if len(leads) > 1:
+        raise InvalidInput(f"the inputs of {spec.name} need the same batch and time axes; got {sorted(leads)}")
+    lengths = _lengths(*tensors[LENGTHS]) if LENGTHS in tensors else None
+    lead = leads.pop()
+    packed = _packed(arrays, lead[0], lengths) if len(lead) == 1 else _cut(arrays, *lead, lengths)
+    if spec.stateful and len(packed.lengths) != 1:
+        raise InvalidInput(f"{spec.name} is stateful: a request is one step of one sequence, a batch of 1")
+    return packed
+
+
+def _packed(arrays: list[Array], tokens: int, lengths: Rows | None) -> Packed:
+    """Arrays [tokens, ...], rows back to back."""
+    if lengths is None:
+        return Packed(tuple(arrays), np.array([tokens], np.int64), None)
+    return Packed(tuple(Ragged(array, lengths).values for array in arrays), lengths, None)
+
+
+def _cut(arrays: list[Array], batch: int, time: int, lengths: Rows | None) -> Packed:
+    """Arrays [batch, time, ...]: what is behind a row's length is dropped."""
+    if lengths is None:
+        flat = tuple(array.reshape(batch * time, *array.shape[2:]) for array in arrays)
+        return Packed(flat, np.full(batch, time, np.int64), time)
+    if len(lengths) != batch or lengths.min() < 1 or lengths.max() > time:
+        raise InvalidInput(f"{LENGTHS} needs {batch} numbers, one for each row, from 1 to {time}, the time axis")
+    mask = np.arange(time) < lengths[:, None]  # [batch, time]
+    return Packed(tuple(array[mask] for array in arrays), lengths, time)
+
+
+def _named(spec: ModelSpec, request: pb.ModelInferRequest) -> Tensors:
+    raws: Sequence[bytes | None] = request.raw_input_contents or [None] * len(request.inputs)
+    if len(raws) != len(request.inputs):
+        raise InvalidInput(
+            f"raw_input_contents needs one entry for each of {len(request.inputs)} inputs, not {len(raws)}"
+        )
+    tensors = {tensor.name: (tensor, raw) for tensor, raw in zip(request.inputs, raws, strict=True)}
+    wanted = {given.name for given in spec.inputs}
+    if len(tensors) != len(request.inputs) or tensors.keys() - {LENGTHS} != wanted:
+        got = ", ".join(tensor.name for tensor in request.inputs) or "none"
+        raise InvalidInput(f"{spec.name} takes the inputs {', '.join(sorted(wanted))} once each, not {got}")
+    return tensors
+
+
+def _read(given: Input, tensor: Tensor, raw: bytes | None) -> Array:
+    """[time, *shape] or [batch, time, *shape]."""
+    shape, own = tuple(tensor.shape), given.shape
+    axes = len(shape) - len(own)
+    if axes not in (1, 2) or shape[axes:] != own:
+        raise InvalidInput(f"input {given.name} has the shape {list(shape)}; it must be {_shapes(own)}")
+    return _array(given.dtype, shape, tensor, raw)
+
+
+def _lengths(tensor: Tensor, raw: bytes | None) -> Rows:
+    if len(tensor.shape) != 1:
+        raise InvalidInput(f"input {LENGTHS} has the shape {list(tensor.shape)}; it must be [batch]")
+    lengths: Rows = _array("int64", tuple(tensor.shape), tensor, raw)
+    return lengths
+
+
+def _array(dtype: Dtype, shape: tuple[int, ...], tensor: Tensor, raw: bytes | None) -> Array:
+    if tensor.datatype != DATATYPE[dtype]:
+        raise InvalidInput(f"input {tensor.name} must be of {DATATYPE[dtype]}, not {tensor.datatype or 'none'}")
+    if min(shape) < 1:
+        raise InvalidInput(f"input {tensor.name} has the shape {list(shape)}; every axis must be 1 or more")
+    flat = _contents(dtype, tensor) if raw is None else _raw(tensor.name, CELLS[dtype], raw)
+    if len(flat) != prod(shape):
+        raise InvalidInput(f"input {tensor.name} holds {len(flat)} numbers, its shape {list(shape)} says {prod(shape)}")
+    return flat.reshape(shape)
+
+
+def _raw(name: str, cells: np.dtype[np.generic], raw: bytes) -> Array:
+    if len(raw) % cells.itemsize:
+        raise InvalidInput(
+            f"input {name} has {len(raw)} bytes, which is no multiple of {cells.itemsize}; is it cut short?"
+        )
+    return np.frombuffer(raw, cells)
+
+
+def _contents(dtype: Dtype, tensor: Tensor) -> Array:
+    contents = tensor.contents
+    return np.array(contents.fp32_contents if dtype == "float32" else contents.int64_contents, CELLS[dtype])
+
+
+def _shapes(own: tuple[int, ...]) -> str:
+    axes = "".join(f", {size}" for size in own)
+    return f"[time{axes}] or [batch, time{axes}]"
+
+
+def requested(spec: ModelSpec, request: pb.ModelInferRequest) -> tuple[int, ...]:
+    """Which outputs of the spec are to be answered, in order; all, if none is named. Raises InvalidInput."""
+    if not request.outputs:
+        return tuple(range(len(spec.outputs)))
+    names = [output.name for output in spec.outputs]
+    for output in request.outputs:
+        if output.name not in names:
+            raise InvalidInput(f"{spec.name} has no output {output.name!r}; it has: {', '.join(names)}")
+        if {"classification", "shared_memory_region"} & set(output.parameters):
+            raise InvalidInput(
+                f"output {output.name}: only plain tensors are served, without classification or shared memory"
+            )
+    return tuple(names.index(output.name) for output in request.outputs)
+
+
+def encode(response: pb.ModelInferResponse, output: Output, cells: Array, packed: Packed) -> None:
+    """Adds an output to the response in the form of the request. cells: [tokens, *shape], or [rows, *shape] without time."""
+    if output.time and packed.padded is not None:
+        cells = _pad(cells, packed.lengths, packed.padded)
+    response.outputs.add(name=output.name, datatype=DATATYPE[output.dtype], shape=cells.shape)
+    response.raw_output_contents.append(cells.astype(CELLS[output.dtype], copy=False).tobytes())
+
+
+def _pad(cells: Array, lengths: Rows, time: int) -> Array:
+    """[tokens, ...] → [rows, time, ...], zeros behind each row's length."""
+    rows = len(lengths)
+    if len(cells) == rows * time:
+        return cells.reshape(rows, time, *cells.shape[1:])
+    padded = np.zeros((rows, time, *cells.shape[1:]), cells.dtype)
+    padded[np.arange(time) < lengths[:, None]] = cells
+    return padded

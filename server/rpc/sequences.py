@@ -1,0 +1,79 @@
+"""The service `headrace.v1.Sequences`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from headrace.protos import sequences_pb2 as pb
+
+from ..models import Gate, Models
+from .frames import Malformed
+from .stream import Stream
+
+SERVICE = "headrace.v1.Sequences"
+
+
+class SequencesService:
+    """Handles calls on the event loop. Mutable: `_streams`, the connections that are open."""
+
+    def __init__(self, models: Models, connection_rows: int, frame_bytes: int, clock: Callable[[], float]) -> None:
+        self._models, self._connection_rows, self._frame_bytes, self._clock = (
+            models,
+            connection_rows,
+            frame_bytes,
+            clock,
+        )
+        self._streams: set[Stream] = set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """To be added to a `grpc.aio` server."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Stream": grpc.stream_stream_rpc_method_handler(self._stream, self._decode, pb.Reply.SerializeToString),
+                "Models": grpc.unary_unary_rpc_method_handler(
+                    self._list, pb.ModelsRequest.FromString, pb.ModelsReply.SerializeToString
+                ),
+            },
+        )
+
+    def finish(self) -> None:
+        """Every stream writes what is answered, and ends."""
+        for stream in self._streams:
+            stream.finish()
+
+    def _decode(self, message: bytes) -> pb.Request | Malformed:
+        """What is no frame is told to the client in a reply; an exception here would end its stream."""
+        if len(message) > self._frame_bytes:
+            return Malformed(
+                f"a frame of {len(message)} bytes is over the limit of {self._frame_bytes}; send fewer rows in each"
+            )
+        try:
+            return pb.Request.FromString(message)
+        except DecodeError:
+            return Malformed(f"a frame of {len(message)} bytes is cut short or no Request; none of it was applied")
+
+    async def _stream(
+        self, requests: AsyncIterator[pb.Request | Malformed], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.Reply]:
+        gate = Gate(self._connection_rows, "on this connection")
+        stream = Stream(self._models, gate, self._connection_rows, self._clock)
+        self._streams.add(stream)
+        try:
+            async for reply in stream.replies(requests):
+                yield reply
+            if not self._models.ready:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
+        finally:
+            self._streams.discard(stream)
+
+    async def _list(self, request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
+        reply = pb.ModelsReply()
+        for model in self._models:
+            reply.models.add(
+                name=model.spec.name, version=model.version, spec=model.spec.to_json(), device=model.device
+            )
+        return reply

@@ -1,0 +1,62 @@
+"""The server's settings: few dials, the rest is derived. Unknown keys are refused, all problems told at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headrace.errors import ConfigurationError
+
+from .state import Limits
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Defaults suit a laptop; a port of 0 takes any free one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: Path = Path("models")
+    """Folder of <name>/<version>/model.onnx."""
+    host: str = "127.0.0.1"
+    port: Port = 8001
+    metrics_port: Port = 8002
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    lanes: Positive = 1
+    """Threads for each model version, each with its own session and arena."""
+    batch_rows: Positive = 64
+    batch_tokens: Positive = 4096
+    """Time steps in a batch, unless a single row has more."""
+    sequences: Positive = 10_000
+    """Live sequences of each lane."""
+    idle_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """A sequence unused for so long expires."""
+    queued_rows: Positive = 32_768
+    """Admitted and unanswered rows of each model."""
+    connection_rows: Positive = 8_192
+    """Admitted and unanswered rows of each connection."""
+    frame_bytes: Positive = 4 << 20
+    kept_bytes: Positive = 256 << 20
+    """Of replies that wait for acknowledgement, for each lane."""
+    drain_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How long a stopping server waits for what it admitted."""
+
+    @classmethod
+    def load(cls, file: Path | None, given: dict[str, Any]) -> Settings:
+        """From a TOML file, if any, overridden by what is given. Raises ConfigurationError with every problem."""
+        try:
+            written = tomllib.loads(file.read_text()) if file else {}
+            return cls(**{**written, **given})
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"{file} cannot be read as settings: {error}") from error
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ConfigurationError(f"settings: {wrong}") from error
+
+    def limits(self) -> Limits:
+        return Limits(self.batch_rows, self.batch_tokens, self.sequences, self.idle_seconds, self.kept_bytes)
