@@ -23,7 +23,7 @@ from headrace.errors import (
 )
 from headrace.protos import sequences_pb2 as pb
 
-#: Where the sequence of a failed step stands, in time steps: as trailing metadata, and with a _ for each - as parameter.
+#: Where the sequence of a failed step stands, in time steps: as trailing metadata, and with _ for - as parameter.
 EXPECTED_POSITION = "headrace-expected-position"
 
 #: When to retry, as gRPC's own retries read it (gRFC A6).
@@ -33,7 +33,7 @@ RETRY_PUSHBACK = "grpc-retry-pushback-ms"
 @dataclass(frozen=True, slots=True)
 class Wire:
     status: grpc.StatusCode
-    code: pb.ErrorCode.ValueType
+    code: pb.ErrorCode
 
 
 #: A step on a sequence that is not live is INVALID_ARGUMENT, as stock Triton has it; one off its position is a failed
@@ -54,7 +54,7 @@ WIRE: dict[type[HeadraceError], Wire] = {
 }
 
 
-def error_code(error: HeadraceError) -> pb.ErrorCode.ValueType:
+def error_code(error: HeadraceError) -> pb.ErrorCode:
     """For a row of a frame."""
     return WIRE[type(error)].code
 

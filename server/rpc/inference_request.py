@@ -69,13 +69,13 @@ def understand(models: Models, request: pb.ModelInferRequest) -> Ask:
     """Raises UnknownModel, or InvalidInput for tensors, outputs or parameters that cannot be meant."""
     options = read_options(request)
     name = (options.tenant, options.sequence)
-    find = models.find_for(request.model_name, request.model_version, name)
-    spec = find.spec
+    model = models.find_for(request.model_name, request.model_version, name)
+    spec = model.spec
     if spec.stateful and not options.sequence:
         raise InvalidInput(f"{spec.name} is stateful: set the parameter sequence_id, an integer but 0 or a string")
     named = name if spec.stateful else None
     packed, outputs = decode(spec, request), requested(spec, request)
-    return Ask(find, find.lane(named), named, options, packed, outputs, request.id)
+    return Ask(model, model.lane(named), named, options, packed, outputs, request.id)
 
 
 def read_options(request: pb.ModelInferRequest) -> Options:

@@ -54,7 +54,7 @@ def decode(spec: ModelSpec, request: pb.ModelInferRequest) -> Packed:
         raise InvalidInput(f"the inputs of {spec.name} need the same batch and time axes; got {sorted(leads)}")
     lengths = _lengths(*tensors[LENGTHS]) if LENGTHS in tensors else None
     lead = leads.pop()
-    packed = _packed(arrays, lead[0], lengths) if len(lead) == 1 else _cut(arrays, *lead, lengths)
+    packed = _packed(arrays, lead[0], lengths) if len(lead) == 1 else _cut(arrays, lead, lengths)
     if spec.stateful and len(packed.lengths) != 1:
         raise InvalidInput(f"{spec.name} is stateful: a request is one step of one sequence, a batch of 1")
     return packed
@@ -64,11 +64,14 @@ def _packed(arrays: list[Array], tokens: int, lengths: Rows | None) -> Packed:
     """Arrays [tokens, ...], rows back to back."""
     if lengths is None:
         return Packed(tuple(arrays), np.array([tokens], np.int64), None)
+    if lengths.max() > tokens:  # so that no sum of them can overflow
+        raise InvalidInput(f"{LENGTHS} holds {lengths.max()}, but there are {tokens} time steps")
     return Packed(tuple(Ragged(array, lengths).values for array in arrays), lengths, None)
 
 
-def _cut(arrays: list[Array], batch: int, time: int, lengths: Rows | None) -> Packed:
-    """Arrays [batch, time, ...]: what is behind a row's length is dropped."""
+def _cut(arrays: list[Array], lead: tuple[int, ...], lengths: Rows | None) -> Packed:
+    """Arrays [batch, time, ...]: what is behind a row's length is dropped. lead: batch, time."""
+    batch, time = lead
     if lengths is None:
         flat = tuple(array.reshape(batch * time, *array.shape[2:]) for array in arrays)
         return Packed(flat, np.full(batch, time, np.int64), time)
@@ -153,7 +156,7 @@ def requested(spec: ModelSpec, request: pb.ModelInferRequest) -> tuple[int, ...]
 
 
 def encode(response: pb.ModelInferResponse, output: Output, cells: Array, packed: Packed) -> None:
-    """Adds an output to the response in the form of the request. cells: [tokens, *shape], or [rows, *shape] without time."""
+    """Adds an output in the form of the request. cells: [tokens, *shape], or [rows, *shape] without time axis."""
     if output.time and packed.padded is not None:
         cells = _pad(cells, packed.lengths, packed.padded)
     response.outputs.add(name=output.name, datatype=DATATYPE[output.dtype], shape=cells.shape)

@@ -1,0 +1,139 @@
+"""The service `inference.GRPCInferenceService`: the Open Inference Protocol, with sequences and streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from math import inf
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from headrace.errors import HeadraceError, InvalidInput, UnknownModel
+from headrace.protos import inference_pb2 as pb
+
+from ..models import Models
+from .errors import status, trailing_metadata
+from .inference_call import Call, Received
+from .inference_metadata import about_model, about_server
+from .inference_stream import InferStream
+
+SERVICE = "inference.GRPCInferenceService"
+
+#: A status travels in a header, and those are bounded; names in a message are the client's own.
+MOST_DETAILS = 1000
+
+
+class InferenceService:
+    """Handles calls on the event loop. Mutable: `_streams`, those that are open. clock: monotonic seconds."""
+
+    def __init__(self, models: Models, clock: Callable[[], float]) -> None:
+        self._models, self._clock = models, clock
+        self._server = about_server()
+        self._streams: set[InferStream] = set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """To be added to a `grpc.aio` server."""
+        unary, both = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+        read, write = self._decode, pb.ModelInferResponse.SerializeToString
+        calls = {
+            "ModelInfer": unary(self._infer, read, write),
+            "ModelStreamInfer": both(self._stream, read, pb.ModelStreamInferResponse.SerializeToString),
+        }
+        asked = {
+            "ServerLive": (self._live, pb.ServerLiveRequest),
+            "ServerReady": (self._ready, pb.ServerReadyRequest),
+            "ModelReady": (self._model_ready, pb.ModelReadyRequest),
+            "ServerMetadata": (self._about, pb.ServerMetadataRequest),
+            "ModelMetadata": (self._about_model, pb.ModelMetadataRequest),
+        }
+        plain = {name: unary(ask, m.FromString, lambda r: r.SerializeToString()) for name, (ask, m) in asked.items()}
+        return grpc.method_handlers_generic_handler(SERVICE, calls | plain)
+
+    def finish(self) -> None:
+        """Every stream answers what it has read, and ends."""
+        for stream in self._streams:
+            stream.finish()
+
+    @staticmethod
+    def _decode(message: bytes) -> Received:
+        """What is no request is told in the response; an exception here would end the stream without a word."""
+        try:
+            return pb.ModelInferRequest.FromString(message)
+        except DecodeError:
+            return InvalidInput(f"a message of {len(message)} bytes is cut short or no ModelInferRequest")
+
+    async def _infer(self, request: Received, context: grpc.aio.ServicerContext) -> pb.ModelInferResponse:
+        answered = asyncio.Event()
+        call = Call(lambda _: answered.set())
+        call.submit(self._models, request, now := self._clock(), now + time_left(context))
+        try:
+            await answered.wait()
+        finally:
+            call.leave()
+        try:
+            return call.unary()
+        except HeadraceError as error:
+            await abort(context, error)
+            raise
+
+    async def _stream(self, requests: AsyncIterable[Received], context: grpc.aio.ServicerContext) -> None:
+        deadline = self._clock() + time_left(context)
+
+        def submit(call: Call, request: Received) -> None:
+            call.submit(self._models, request, self._clock(), deadline)
+
+        stream = InferStream(submit)
+        self._streams.add(stream)
+        try:
+            await stream.run(requests, context.write)
+        finally:
+            self._streams.discard(stream)
+        if not self._models.ready:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; go on with another replica")
+
+    async def _live(self, _: pb.ServerLiveRequest, context: grpc.aio.ServicerContext) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def _ready(self, _: pb.ServerReadyRequest, context: grpc.aio.ServicerContext) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._models.ready)
+
+    async def _model_ready(
+        self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelReadyResponse:
+        """A model that is not served is not ready, which is no error: so stock clients can wait for it."""
+        try:
+            self._models.find(request.name, request.version)
+        except UnknownModel:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=self._models.ready)
+
+    async def _about(self, _: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext) -> pb.ServerMetadataResponse:
+        return self._server
+
+    async def _about_model(
+        self, request: pb.ModelMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelMetadataResponse:
+        try:
+            spec = self._models.find(request.name, request.version).spec
+        except UnknownModel as error:
+            await abort(context, error)
+            raise
+        versions = [model.version for model in self._models if model.spec.name == request.name]
+        return about_model(spec, versions)
+
+
+def handler(models: Models, clock: Callable[[], float]) -> grpc.GenericRpcHandler:
+    """The service, to be added to a `grpc.aio` server. clock: monotonic seconds."""
+    return InferenceService(models, clock).handler()
+
+
+def time_left(context: grpc.aio.ServicerContext) -> float:
+    """Seconds until the call's deadline."""
+    remaining: float | None = context.time_remaining()
+    return inf if remaining is None else remaining
+
+
+async def abort(context: grpc.aio.ServicerContext, error: HeadraceError) -> None:
+    """Ends the call with the error's status; raises."""
+    await context.abort(status(error), str(error)[:MOST_DETAILS], trailing_metadata(error))

@@ -1,0 +1,68 @@
+"""One ModelStreamInfer connection: requests take effect in the order read, responses leave as they finish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+
+from headrace.protos import inference_pb2 as pb
+
+from .inference_call import Call, Received
+
+#: Of one connection so many requests may be read and not yet answered in full; beyond it, it is not read from.
+MOST_UNDER_WAY = 256
+
+
+class InferStream:
+    """Mutable: `_under_way`, the calls whose responses are not written yet, and `_room` for more of them.
+
+    submit: hands a request to its lane; it never raises, the call is told.
+    """
+
+    def __init__(self, submit: Callable[[Call, Received], None], most: int = MOST_UNDER_WAY) -> None:
+        self._submit = submit
+        self._room = asyncio.Semaphore(most)
+        self._under_way: set[Call] = set()
+        self._answered: asyncio.Queue[Call | None] = asyncio.Queue()  # None: no more is read
+        self._reader: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"InferStream(under_way={len(self._under_way)})"
+
+    async def run(
+        self, requests: AsyncIterable[Received], write: Callable[[pb.ModelStreamInferResponse], Awaitable[None]]
+    ) -> None:
+        """Until all requests are read and answered. If cancelled, what waits in the lanes is dropped."""
+        self._reader = asyncio.create_task(self._read(requests))
+        try:
+            await self._write(write)
+        finally:
+            self._reader.cancel()
+            for call in self._under_way:
+                call.leave()
+
+    def finish(self) -> None:
+        """Reads no more; `run` returns when what was read is answered."""
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _read(self, requests: AsyncIterable[Received]) -> None:
+        try:
+            async for request in requests:
+                await self._room.acquire()
+                call = Call(self._answered.put_nowait)
+                self._under_way.add(call)
+                self._submit(call, request)
+        finally:
+            self._answered.put_nowait(None)
+
+    async def _write(self, write: Callable[[pb.ModelStreamInferResponse], Awaitable[None]]) -> None:
+        reading = True
+        while reading or self._under_way:
+            call = await self._answered.get()
+            if call is None:
+                reading = False
+                continue
+            await write(call.streamed())
+            self._under_way.discard(call)
+            self._room.release()
