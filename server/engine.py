@@ -30,7 +30,7 @@ class OnnxEngine:
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec, slots: int, device: Device, threads: int = 1) -> None:
         self._spec = spec
         self._session = _session(with_arenas(model, spec), device, threads)
-        self._arenas = {state.name: arena(state, slots, device) for state in spec.states}
+        self._arenas = {state.name: allocate(state, slots, device) for state in spec.states}
         self._binding = self._session.io_binding()
         for state in spec.states:
             self._binding.bind_ortvalue_input(arena_in(state), self._arenas[state.name])
@@ -59,6 +59,11 @@ class OnnxEngine:
             ) from error
         return Outcome(outputs, sound)
 
+    def arena(self, state: str) -> Array:
+        """The states in the arena of that name, [slots, ...]: on the CPU a view, else a copy."""
+        cells: Array = self._arenas[state].numpy()
+        return cells
+
     def placement(self) -> str:
         """Where the graph's nodes run, such as "CPU: 2 LSTM, 5 Gather"."""
         nodes = Counter(
@@ -76,7 +81,7 @@ class OnnxEngine:
         self._binding.bind_output(name, "cpu", 0, cells.dtype, cells.shape, cells.ctypes.data)
 
 
-def arena(state: State, slots: int, device: Device) -> ort.OrtValue:
+def allocate(state: State, slots: int, device: Device) -> ort.OrtValue:
     """Memory for `slots` states, [slots, *shape], on the device.
 
     On the CPU it is anonymous memory without huge pages: the kernel gives a page when a slot on it is first written,

@@ -1,0 +1,145 @@
+"""Arenas inside the graph, and files that do not hold what they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from headrace.errors import ConfigurationError, ModelFailed
+from headrace.server.batch import Batch
+from headrace.server.engine import OnnxEngine
+from headrace.server.graph import read_model, with_arenas
+from headrace.spec import METADATA_KEY, Chunk, Input, ModelSpec, Output, State
+
+SPEC = ModelSpec(
+    name="sum",
+    inputs=(Input(name="x", dtype="float32", shape=(2,)),),
+    outputs=(Output(name="y", dtype="float32", shape=(2,), time=True),),
+    states=(
+        State(name="s", input="s", output="s_out", dtype="float32", shape=(2,), initial=(1.0, 2.0)),
+        State(name="n", input="n", output="n_out", dtype="int64", shape=(1,)),
+    ),
+    chunk=Chunk(longest=1),
+)
+
+
+def sum_model(spec: ModelSpec = SPEC) -> onnx.ModelProto:
+    """For chunks of one step: s' = s + x, n' = n + 1, y = s'."""
+    info, kinds = helper.make_tensor_value_info, (TensorProto.FLOAT, TensorProto.INT64)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["s", "x"], ["s_out"]),
+            helper.make_node("Unsqueeze", ["lengths", "one"], ["column"]),
+            helper.make_node("Add", ["n", "column"], ["n_out"]),
+            helper.make_node("Identity", ["s_out"], ["y"]),
+        ],
+        "sum",
+        [
+            info("x", kinds[0], ["tokens", 2]),
+            info("lengths", kinds[1], ["rows"]),
+            info("s", kinds[0], ["rows", 2]),
+            info("n", kinds[1], ["rows", 1]),
+        ],
+        [
+            info("y", kinds[0], ["tokens", 2]),
+            info("s_out", kinds[0], ["rows", 2]),
+            info("n_out", kinds[1], ["rows", 1]),
+        ],
+        [helper.make_tensor("one", TensorProto.INT64, [1], [1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    return model
+
+
+def batch(values: list[list[float]], read: list[int], write: list[int], fresh: list[bool]) -> Batch:
+    rows = np.ones(len(values), np.int64)
+    return Batch((np.array(values, np.float32),), rows, np.array(read), np.array(write), np.array(fresh))
+
+
+def saved(tmp_path: Path, model: onnx.ModelProto) -> Path:
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_state_moves_from_the_read_to_the_written_slot_and_others_stay() -> None:
+    engine = OnnxEngine(sum_model(), SPEC, 6, "CPU")
+    first = engine.run(batch([[1, 1], [5, 5]], [0, 0], [3, 1], [True, True]))
+    assert first.outputs.cells[0].tolist() == [[2, 3], [6, 7]] and first.sound.all()
+    second = engine.run(batch([[1, 1], [1, 1]], [1, 3], [5, 4], [False, False]))
+    assert second.outputs.cells[0].tolist() == [[7, 8], [3, 4]]
+    again = engine.run(batch([[0, 0], [0, 0]], [1, 3], [0, 2], [False, False]))  # what was read is still there
+    assert again.outputs.cells[0].tolist() == [[6, 7], [2, 3]]
+    assert engine.arena("n")[:6, 0].tolist() == [2, 1, 2, 1, 2, 2]
+
+
+def test_arenas_are_written_in_place() -> None:
+    engine = OnnxEngine(sum_model(), SPEC, 4, "CPU")
+    before = engine.arena("s")
+    engine.run(batch([[1, 1]], [0], [2], [True]))
+    assert before[2].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_rows_whose_new_state_is_not_finite_are_told_apart(bad: float) -> None:
+    engine = OnnxEngine(sum_model(), SPEC, 4, "CPU")
+    outcome = engine.run(batch([[1, 1], [bad, 1]], [0, 0], [1, 2], [True, True]))
+    assert outcome.sound.tolist() == [True, False]
+
+
+def test_a_batch_that_the_runtime_refuses_is_a_typed_error() -> None:
+    engine = OnnxEngine(sum_model(), SPEC, 4, "CPU")
+    with pytest.raises(ModelFailed, match="refused"):
+        engine.run(batch([[1, 1]], [99], [1], [False]))
+    assert engine.run(batch([[1, 1]], [0], [1], [True])).sound.all()
+
+
+def test_placement_names_every_node() -> None:
+    assert "CPU: " in OnnxEngine(sum_model(), SPEC, 4, "CPU").placement()
+
+
+def test_wrapping_is_valid_onnx() -> None:
+    onnx.checker.check_model(with_arenas(sum_model(), SPEC), full_check=True)
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    _, spec = read_model(saved(tmp_path, sum_model()))
+    assert spec == SPEC
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": (Input(name="z", dtype="float32", shape=(2,)),)}, "'z' is not in the graph"),
+        ({"inputs": (Input(name="x", dtype="int64", shape=(2,)),)}, "'x' is not int64"),
+        ({"inputs": (Input(name="x", dtype="float32", shape=(3,)),)}, r"'x' has axes .*wants \[any, 3\]"),
+        ({"states": SPEC.states[:1]}, "'n' is not in the spec"),
+        ({"outputs": ()}, "outputs"),
+    ],
+)
+def test_a_spec_that_the_graph_does_not_fit_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    model = sum_model(SPEC.model_copy(update=change))
+    with pytest.raises(ConfigurationError, match=message):
+        read_model(saved(tmp_path, model))
+
+
+def test_a_frozen_time_axis_is_refused(tmp_path: Path) -> None:
+    model = sum_model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
+    with pytest.raises(ConfigurationError, match="first axis fixed"):
+        read_model(saved(tmp_path, model))
+
+
+def test_a_corrupt_file_and_a_foreign_one_are_refused(tmp_path: Path) -> None:
+    file = saved(tmp_path, sum_model())
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ConfigurationError, match="not a usable ONNX file"):
+        read_model(file)
+    foreign = sum_model()
+    del foreign.metadata_props[:]
+    with pytest.raises(ConfigurationError, match="carries no Headrace spec"):
+        read_model(saved(tmp_path, foreign))
