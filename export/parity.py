@@ -7,6 +7,7 @@ however the sequences are cut and whoever shares the batch; and controls, runs t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,7 +66,7 @@ def verify(
     TOLERANCE, or the control that cannot be told from the right graph.
     """
     rng, truth = np.random.default_rng(seed), eager(model, spec)
-    found = list(_differences(truth, runtime(graph), spec, grid, rng, console))
+    found = _compared(truth, runtime(graph), spec, grid, rng, console)
     worst = _accepted(spec, found, TOLERANCE)
     return Report(Parity(error=worst, cases=len(found)), dict(_controls(truth, graph, spec, rng)))
 
@@ -78,7 +79,7 @@ def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int
     rng = np.random.default_rng(seed)
     with strained(model):
         graph = to_onnx(model, spec)
-        found = list(_differences(eager(model, spec), runtime(graph), spec, STRAINED, rng, console))
+        found = _compared(eager(model, spec), runtime(graph), spec, STRAINED, rng, console)
     return _accepted(spec, found, APART)
 
 
@@ -117,14 +118,29 @@ def difference(got: Named, want: Named, spec: ModelSpec, batch: Batch, what: str
     return worst
 
 
-def _differences(
+def _compared(
     truth: Runner, run: Runner, spec: ModelSpec, grid: Grid, rng: np.random.Generator, console: Console
-) -> Iterator[Difference]:
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for batch in progress.track(list(grid.batches(spec, rng)), description=f"verifying {spec.name}"):
+) -> list[Difference]:
+    """One for each batch and cut."""
+    found, batches = [], list(grid.batches(spec, rng))
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with _one_thread(), bar:
+        for batch in bar.track(batches, description=f"verifying {spec.name}"):
             want = drive(truth, spec, batch, alone)
             for what, cut in _cuts(spec, rng).items():
-                yield difference(drive(run, spec, batch, cut), want, spec, batch, what)
+                found.append(difference(drive(run, spec, batch, cut), want, spec, batch, what))
+    return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Single rows are too small to share: with more threads torch spends its time waiting for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cuts(spec: ModelSpec, rng: np.random.Generator) -> dict[str, Cut]:

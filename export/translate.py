@@ -87,9 +87,9 @@ def _stack(
         begin = [op.Unsqueeze(op.Gather(s, k, axis=1), [0]) for s in start]  # each [1, rows, hidden]
         y, *end = _layer(y, short, begin, weights[k * each : (k + 1) * each], mode, hidden)
         y = op.Squeeze(y, [1])  # [time, 1, rows, hidden] → [time, rows, hidden]
-        ends.append(end)
+        ends.append([op.Reshape(e, [-1, 1, hidden]) for e in end])  # each [rows, 1, hidden]
     packed = op.Gather(op.Reshape(y, [-1, hidden]), _cells(lengths, time_major=True))  # [tokens, hidden]
-    return packed, tuple(op.Transpose(op.Concat(*parts, axis=0), perm=[1, 0, 2]) for parts in zip(*ends, strict=True))
+    return packed, tuple(op.Concat(*parts, axis=1) for parts in zip(*ends, strict=True))
 
 
 def _layer(

@@ -1,0 +1,85 @@
+"""The custom operators against stock modules, each row alone, and their traced shapes against their real ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headrace.export import ops
+
+LENGTHS = torch.tensor([4, 1, 7, 2, 7])
+CHECKS = ("test_schema", "test_faketensor")
+
+STOCK: dict[str, Any] = {
+    "GRU": nn.GRU(5, 6),
+    "GRU of two layers": nn.GRU(5, 6, 2),
+    "GRU without bias": nn.GRU(5, 6, bias=False),
+    "tanh RNN": nn.RNN(5, 6, 2),
+    "ReLU RNN": nn.RNN(5, 6, nonlinearity="relu"),
+}
+
+
+def rows(x: Tensor) -> tuple[Tensor, ...]:
+    return x.split_with_sizes(LENGTHS.tolist())
+
+
+def flat(rnn: nn.RNNBase) -> list[Tensor]:
+    return [weight for layer in rnn.all_weights for weight in layer]
+
+
+@pytest.mark.parametrize("name", STOCK)
+@torch.no_grad()
+def test_recurrent_is_the_stock_module_on_each_row(name: str) -> None:
+    rnn = STOCK[name]
+    x, h = torch.randn(int(LENGTHS.sum()), 5), torch.randn(len(LENGTHS), rnn.num_layers, 6)
+    y, end = ops.recurrent(x, LENGTHS, h, flat(rnn), rnn.mode)
+    for row, got, start, last in zip(rows(x), rows(y), h, end, strict=True):
+        want, state = rnn(row, start)
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(last, state)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@torch.no_grad()
+def test_lstm_is_the_stock_module_on_each_row(layers: int) -> None:
+    rnn = nn.LSTM(5, 6, layers)
+    x, (h, c) = torch.randn(int(LENGTHS.sum()), 5), torch.randn(2, len(LENGTHS), layers, 6)
+    y, end, cell = ops.lstm(x, LENGTHS, h, c, flat(rnn))
+    for k, (row, got) in enumerate(zip(rows(x), rows(y), strict=True)):
+        want, (state, memory) = rnn(row, (h[k], c[k]))
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(end[k], state)
+        torch.testing.assert_close(cell[k], memory)
+
+
+def test_attention_is_the_equation_on_each_row() -> None:
+    q, k, v = torch.randn(3, int(LENGTHS.sum()), 6)
+    y = ops.attention(q, k, v, LENGTHS, 2)
+    for got, *parts in zip(rows(y), rows(q), rows(k), rows(v), strict=True):
+        for head in (slice(0, 3), slice(3, 6)):
+            query, key, value = (part[:, head] for part in parts)
+            torch.testing.assert_close(got[:, head], (query @ key.T / 3**0.5).softmax(-1) @ value)
+
+
+def test_mean_and_positions_count_from_each_rows_own_beginning() -> None:
+    x = torch.arange(5.0)[:, None]
+    assert ops.mean(x, torch.tensor([2, 3])).flatten().tolist() == [0.5, 3.0]
+    assert ops.positions(torch.tensor([2, 3]), x).tolist() == [0, 1, 0, 1, 2]
+
+
+@torch.no_grad()
+def test_traced_shapes_are_the_real_ones() -> None:
+    tokens, count = int(LENGTHS.sum()), len(LENGTHS)
+    x, h = torch.randn(tokens, 5), torch.randn(count, 2, 6)
+    cases: list[tuple[Any, tuple[Any, ...]]] = [
+        (ops.recurrent, (x, LENGTHS, h, flat(STOCK["GRU of two layers"]), "GRU")),
+        (ops.lstm, (x, LENGTHS, h, h.clone(), flat(nn.LSTM(5, 6, 2)))),
+        (ops.attention, (*torch.randn(3, tokens, 6), LENGTHS, 2)),
+        (ops.mean, (x, LENGTHS)),
+        (ops.positions, (LENGTHS, x)),
+    ]
+    for operator, arguments in cases:
+        torch.library.opcheck(operator, arguments, test_utils=CHECKS)
