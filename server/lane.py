@@ -18,7 +18,8 @@ from .batch import Batch, Outcome, assemble, blank, join
 from .commands import Barrier, Command, NamedStep, Open, Step
 from .commit import commit, roll_back
 from .journal import Journal, Record
-from .state import Limits, State
+from .limits import Limits
+from .state import State
 from .steps import Answers, Failed, Steps, failures
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,6 @@ from .lane import Lane
 from .metrics import Metrics
 from .models import Gate, Model, Models
 from .settings import Settings
-from .state import arena_slots
 from .steps import Answers
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ def _load(
         raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
     model = Model(spec, version, device, Gate(settings.queued_rows, f"for model {name}"))
     limits = settings.limits()
-    engines = [OnnxEngine(graph, spec, arena_slots(limits), device) for _ in range(settings.lanes)]
+    engines = [OnnxEngine(graph, spec, limits.slots, device) for _ in range(settings.lanes)]
     model.lanes = tuple(
         Lane(
             spec,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from headrace.errors import ConfigurationError
 
-from .state import Limits
+from .limits import Limits
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
@@ -19,17 +19,22 @@ Positive = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """Defaults suit a laptop; a port of 0 takes any free one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     models: Path = Path("models")
     """Folder of <name>/<version>/model.onnx."""
     host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for all."""
     port: Port = 8001
+    """For gRPC: frames and the Open Inference Protocol."""
     metrics_port: Port = 8002
+    """For HTTP: /metrics and /healthz."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: CUDA if it can be used, else the CPU."""
     lanes: Positive = 1
     """Threads for each model version, each with its own session and arena."""
     batch_rows: Positive = 64
+    """Rows in a batch."""
     batch_tokens: Positive = 4096
     """Time steps in a batch, unless a single row has more."""
     sequences: Positive = 10_000
@@ -41,6 +46,7 @@ class Settings(BaseModel):
     connection_rows: Positive = 8_192
     """Admitted and unanswered rows of each connection."""
     frame_bytes: Positive = 4 << 20
+    """Largest request message."""
     kept_bytes: Positive = 256 << 20
     """Of replies that wait for acknowledgement, for each lane."""
     drain_seconds: Annotated[float, Field(gt=0)] = 30.0

@@ -13,20 +13,10 @@ from headrace.spec import ModelSpec
 
 from .handles import CLOSED, Handles
 from .kept import Kept
+from .limits import Limits
 from .scheduler import Scheduler
 from .sequences import FreeList, Sequences
 from .steps import NEVER_AGAIN, STATELESS, Answers, Closed, Sink, Steps, failures
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds of one lane."""
-
-    rows: int = 64  # in a batch
-    tokens: int = 4096  # time steps in a batch, unless a single row has more
-    sequences: int = 10_000  # live at a time
-    idle: float = 600.0  # seconds until an unused sequence expires
-    kept_bytes: int = 256 << 20  # of replies that wait for acknowledgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +31,7 @@ class State:
     def empty(cls, spec: ModelSpec, limits: Limits) -> State:
         return cls(
             Sequences(limits.sequences),
-            FreeList(arena_slots(limits)),
+            FreeList(limits.slots),
             Kept(limits.sequences, spec.outputs, limits.kept_bytes),
             Scheduler(limits.rows, limits.tokens),
         )
@@ -112,11 +102,6 @@ class State:
         self.kept.release(steps.numbers[kept], steps.lengths[kept])
         self.sequences.pending[steps.numbers] -= 1
         self.sequences.expected[steps.numbers] -= steps.lengths
-
-
-def arena_slots(limits: Limits) -> int:
-    """Slots of an arena: one for each sequence, and free ones for a whole batch to be written to before its commit."""
-    return limits.sequences + limits.rows
 
 
 def wants_reply_kept(steps: Steps) -> NDArray[np.bool_]:

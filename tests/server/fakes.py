@@ -13,7 +13,7 @@ from headrace.server.batch import Batch, Outcome
 from headrace.server.journal import Journal, NoJournal, Record
 from headrace.server.lane import Engine, Lane
 from headrace.server.metrics import LaneMeter
-from headrace.server.state import Limits, arena_slots
+from headrace.server.limits import Limits
 from headrace.server.steps import STATELESS, Answer, Answers, Outputs, Sink, Steps
 from headrace.spec import Chunk, Input, ModelSpec, Output, State
 
@@ -112,7 +112,7 @@ def sum_lane(
 ) -> Lane:
     """A lane that is not started: the test calls `admit` and `tick` itself."""
     limits = limits or Limits(rows=4, tokens=64, sequences=8, idle=60.0)
-    engine = engine or SumEngine(arena_slots(limits))
+    engine = engine or SumEngine(limits.slots)
     meter = LaneMeter((spec.name, "1", "0"))
     return Lane(spec, "1", engine, journal or NoJournal(), meter, limits, deliver, clock)
 

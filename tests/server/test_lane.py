@@ -22,7 +22,7 @@ from headrace.errors import (
 )
 from headrace.server.commands import Barrier, Cancel, Close, Command, Leave, Mode, NamedStep, Open, Step
 from headrace.server.lane import Lane
-from headrace.server.state import Limits, arena_slots
+from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, NEXT, Closed, Failed, Opened, Stepped, Steps
 
 from .fakes import STATELESS_SUM, Clock, FlakyJournal, Heard, SumEngine, steps, sum_lane
@@ -154,7 +154,7 @@ def test_successors_of_a_failed_step_fail_by_position(clock: Clock) -> None:
 
 def test_a_row_that_the_runtime_refuses_fails_alone(clock: Clock) -> None:
     limits = Limits(rows=4, tokens=64, sequences=8)
-    engine = SumEngine(arena_slots(limits), refuse=lambda row: bool((row == 13).any()))
+    engine = SumEngine(limits.slots, refuse=lambda row: bool((row == 13).any()))
     bench = Bench(sum_lane(clock, engine=engine, limits=limits), clock)
     for key in range(4):
         bench.open(key, f"s{key}")
@@ -416,4 +416,4 @@ def test_slots_are_neither_lost_nor_shared(bench: Bench) -> None:
     live = np.array(list(state.sequences.names.values()))
     held = state.sequences.slot[live].tolist()
     free = state.slots.take(len(state.slots)).tolist()
-    assert sorted(held + free) == list(range(arena_slots(Limits(rows=4, sequences=8))))
+    assert sorted(held + free) == list(range(Limits(rows=4, sequences=8).slots))

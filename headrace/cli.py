@@ -1,0 +1,137 @@
+"""The command line: it only dispatches. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin
+
+import typer
+from rich.console import Console
+
+from .errors import HeadraceError
+from .server.settings import Settings
+
+app = typer.Typer(
+    help="Stateful sequence models: from PyTorch to a gRPC server that keeps their states.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ALL = "all"
+Address = Annotated[str, typer.Option(help="host:port of the server.")]
+
+
+@app.command()
+def train(
+    tasks: Annotated[list[str], typer.Argument(help="Names of tasks, or `all`.")],
+    quick: Annotated[bool, typer.Option(help="A short budget: one seed, a few seconds.")] = False,
+    seed: Annotated[int, typer.Option(help="Of a quick run; full runs take three.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = True,
+) -> None:
+    """Trains models on real data; leaves <out>/<task>/checkpoint.pt and its learning curve."""
+    from headrace import training
+
+    console = Console()
+    for task in training.TASKS if tasks == [ALL] else tasks:
+        path = training.run(task, out=out, quick=quick, seed=seed, resume=resume, console=console)
+        console.print(f"{task}: {path}")
+
+
+@app.command()
+def export(
+    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints of training runs.")],
+    models: Annotated[Path, typer.Option(help="Folder to publish into.")] = Path("models"),
+    version: Annotated[str | None, typer.Option(help="By default the next whole number.")] = None,
+) -> None:
+    """Writes <models>/<name>/<version>/model.onnx, after it was compared with PyTorch over a grid of ragged batches."""
+    from headrace.export import export_checkpoint
+
+    for checkpoint in checkpoints:
+        export_checkpoint(checkpoint, models, version=version, console=Console())
+
+
+def serve(config: Path | None = None, **given: Any) -> None:
+    """Serves a folder of models until it is stopped. Every setting can stand in a TOML file too."""
+    import asyncio
+    import logging
+
+    from headrace.server.app import App
+    from headrace.server.app import serve as run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    settings = Settings.load(config, {name: value for name, value in given.items() if value is not None})
+
+    def ready(server: App) -> None:
+        host = settings.host
+        print(
+            f"serving gRPC on {host}:{server.port}, metrics on http://{host}:{server.metrics_port}/metrics", flush=True
+        )
+        for model in server.models:
+            verb = "stream" if model.spec.stateful else "models"
+            print(f"  headrace {verb} {model.spec.name} --address {host}:{server.port}", flush=True)
+
+    asyncio.run(run(settings, ready))
+
+
+def _serve_signature() -> Signature:
+    """`--config`, and an option for each setting, with its own text."""
+    keyword = Parameter.KEYWORD_ONLY
+    file = typer.Option(help="TOML file of settings.")
+    options = [Parameter("config", keyword, default=None, annotation=Annotated[Path | None, file])]
+    for name, field in Settings.model_fields.items():
+        kind = str if get_origin(field.annotation) is Literal else field.annotation
+        option = typer.Option(help=f"{field.description} [{field.default}]")
+        options.append(Parameter(name, keyword, default=None, annotation=Annotated[kind | None, option]))
+    return Signature(options)
+
+
+serve.__signature__ = _serve_signature()  # type: ignore[attr-defined]
+app.command()(serve)
+
+
+@app.command()
+def stream(
+    model: Annotated[str, typer.Argument(help="Name of a served model.")],
+    source: Annotated[str, typer.Argument(help="A file of CSV lines or text, or - for standard input.")] = "-",
+    address: Address = "127.0.0.1:8001",
+) -> None:
+    """Streams CSV lines (one a time step) or text through a model, and prints the results as they come."""
+    import asyncio
+
+    from headrace.stream import stream as run
+
+    asyncio.run(run(model, source, address))
+
+
+@app.command()
+def models(address: Address = "127.0.0.1:8001") -> None:
+    """Lists what a server serves."""
+    from headrace import connect_blocking
+
+    with connect_blocking(address) as client:
+        for served in client.models():
+            print(served)
+
+
+@app.command()
+def demo(
+    quick: Annotated[bool, typer.Option(help="Short training budgets.")] = False,
+    folder: Annotated[Path, typer.Option(help="For runs and models.")] = Path("runs/demo"),
+) -> None:
+    """Trains, exports, verifies, serves, streams, cuts a connection, and ends with a table."""
+    from headrace.demo import demo as run
+
+    run(folder, quick=quick)
+
+
+def main() -> None:
+    """Errors that a user can do something about are one line, without a traceback."""
+    try:
+        app()
+    except HeadraceError as error:
+        print(f"headrace: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
