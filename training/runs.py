@@ -6,12 +6,13 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec, Score
@@ -33,17 +34,18 @@ def run(
     seed: int = 0,
     resume: bool = True,
     console: Console | None = None,
-    threads: int = 2,
+    threads: int | None = None,
 ) -> Path:
     """Trains `task`, scores it and publishes `out/task/checkpoint.pt`, whose path it returns.
 
     A full run trains all seeds of the recipe and publishes the one with the lowest loss on the selection slice; a quick
     one trains `seed` alone, for a short time. With `resume` an interrupted run goes on where its last epoch ended.
+    Progress goes to `console`; `threads` of torch are used, or as many as the recipe asks for.
     Raises ConfigurationError for an unknown task, a folder that cannot be written, or another model's checkpoint.
     """
     how = recipe(task)
     made = how.make(task, seed)
-    with _threads(threads):
+    with _threads(threads or how.threads):
         runs = _train(made, how, out / task, quick=quick, seed=seed, resume=resume, console=console or Console())
         chosen = min(runs, key=lambda r: r.best_loss)
         scores = _scores(made, runs, chosen, None if quick else how.gate)
@@ -80,10 +82,14 @@ def _train(
         for number in seeds:
             bar = progress.add_task(f"{task.name}, seed {number}", total=1.0, how="")
             path = folder / f"{'quick' if quick else 'full'}-seed-{number}.pt"
-            report = lambda used, how, bar=bar: progress.update(bar, completed=used, how=how)  # noqa: E731
+            report = partial(_advance, progress, bar)
             runs.append(fit(task, budget, number, path, resume=resume, clock=time.monotonic, report=report))
             progress.update(bar, completed=1.0)
     return runs
+
+
+def _advance(progress: Progress, bar: TaskID, used: float, how: str) -> None:
+    progress.update(bar, completed=used, how=how)
 
 
 def _scores(task: Task, runs: Sequence[Run], chosen: Run, gate: float | None) -> list[Score]:

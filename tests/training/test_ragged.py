@@ -1,0 +1,77 @@
+"""The ragged operations give for every row what the stock module gives for that row alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, Recurrent
+
+SIZES = [5, 1, 3, 5]
+LENGTHS = torch.tensor(SIZES)
+KINDS: dict[str, type[Recurrent]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+
+
+def stock(kind: str, layers: int) -> Recurrent:
+    """Weights three times the usual ones: at those, an error hardly shows."""
+    torch.manual_seed(0)
+    rnn = KINDS[kind](6, 8, layers)
+    for weight in rnn.parameters():
+        weight.data *= 3
+    return rnn
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("sizes", [SIZES, [4, 4, 4, 4], [1, 1, 1, 1]], ids=["ragged", "equal", "single"])
+def test_rows_equal_the_stock_module_alone(kind: str, layers: int, sizes: list[int]) -> None:
+    core = RaggedRNN(stock(kind, layers))
+    x = torch.randn(sum(sizes), 6)
+    state = {name: torch.randn(4, layers, 8) for name in core.names}
+    y, end = core(x, torch.tensor(sizes), state)
+    for row, (steps, answer) in enumerate(zip(x.split(sizes), y.split(sizes), strict=True)):
+        start = [state[name][row, :, None] for name in core.names]  # each [layers, 1, hidden]
+        expected, last = core.rnn(steps[:, None], tuple(start) if kind == "lstm" else start[0])
+        torch.testing.assert_close(answer, expected[:, 0])
+        for name, value in zip(core.names, last if kind == "lstm" else [last], strict=True):
+            torch.testing.assert_close(end[name][row], value[:, 0])
+
+
+def test_gradients_equal_the_stock_module_row_by_row() -> None:
+    rnn = stock("gru", 2)
+    x = torch.randn(sum(SIZES), 6)
+    RaggedRNN(rnn)(x, LENGTHS, {"h": torch.zeros(4, 2, 8)})[0].square().sum().backward()
+    got = [weight.grad for weight in rnn.parameters()]
+    rnn.zero_grad()
+    torch.stack([rnn(steps[:, None])[0].square().sum() for steps in x.split(SIZES)]).sum().backward()
+    torch.testing.assert_close(got, [weight.grad for weight in rnn.parameters()])
+
+
+@pytest.mark.parametrize("option", ["batch_first", "bidirectional"])
+def test_modules_that_cannot_be_stepped_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match="time-major"):
+        RaggedRNN(nn.GRU(6, 8, **{option: True}))
+
+
+def test_attention_stays_within_each_row() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, sum(SIZES), 8) * 3
+
+    def heads(t: Tensor) -> Tensor:  # [time, width] → [heads, time, width / heads]
+        return t.view(-1, 2, 4).transpose(0, 1)
+
+    rows = zip(q.split(SIZES), k.split(SIZES), v.split(SIZES), strict=True)
+    expected = [scaled_dot_product_attention(*map(heads, row)).transpose(0, 1).flatten(1) for row in rows]
+    torch.testing.assert_close(RaggedAttention(2)(q, k, v, LENGTHS), torch.cat(expected))
+
+
+def test_mean_is_that_of_each_row() -> None:
+    x = torch.randn(sum(SIZES), 8)
+    torch.testing.assert_close(RaggedMean()(x, LENGTHS), torch.stack([row.mean(0) for row in x.split(SIZES)]))
+
+
+def test_positions_begin_anew_in_each_row() -> None:
+    places = RaggedPositions()(LENGTHS, torch.zeros(sum(SIZES), 2))
+    assert places.tolist() == [0, 1, 2, 3, 4, 0, 0, 1, 2, 0, 1, 2, 3, 4]
