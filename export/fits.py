@@ -9,7 +9,8 @@ import onnx
 from headrace.errors import ConfigurationError
 from headrace.spec import LENGTHS, ModelSpec
 
-from .trace import ROWS, TOKENS
+TOKENS, ROWS = "tokens", "rows"
+"""Names of a graph's two symbolic axes."""
 
 Axes = tuple[int | str, ...]
 Values = dict[str, tuple[int, Axes]]

@@ -22,10 +22,8 @@ from headrace.training.models import SequenceModel
 from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, State
 
 from . import ops
+from .fits import ROWS, TOKENS, fits
 from .translate import OPSET, TABLE
-
-TOKENS, ROWS = "tokens", "rows"
-"""Names of the graph's two symbolic axes."""
 
 EXAMPLE = (2, 3, 1)
 """Lengths of the rows that are traced: with a single row the exporter would take 1 for a constant."""
@@ -40,9 +38,10 @@ def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
     """`model.step` as an ONNX graph with the names of `spec`; the model is left as it was, in evaluation mode.
 
     Inputs: each of the spec [tokens, *shape], `lengths` [rows] int64, each state [rows, *shape].
-    Raises ConfigurationError for a model that cannot be exported, with the layer and the reason.
+    Raises ConfigurationError for a model that cannot be exported, with the layer and the reason, or whose graph is not
+    what the spec says.
     """
-    refuse(model)
+    refuse(model, spec)
     graph = _Graph(model, spec).eval()
     with torch.no_grad(), ragged_operators(model), _quiet():
         program = _traced(graph, spec)
@@ -59,11 +58,15 @@ def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
             custom_translation_table=TABLE,
         )
     assert exported is not None
-    return _tidied(exported)
+    proto = _tidied(exported)
+    fits(proto, spec)
+    return proto
 
 
-def refuse(model: nn.Module) -> None:
-    """Raises ConfigurationError if the model holds a recurrent layer that would not become ragged, naming it."""
+def refuse(model: nn.Module, spec: ModelSpec) -> None:
+    """Raises ConfigurationError if `step` cannot have that spec, or a recurrent layer would not become ragged."""
+    if len(spec.inputs) != 1 or len(spec.outputs) != 1:
+        raise ConfigurationError(f"{spec.name}: a model's step takes one input and gives one output beside its states")
     ragged = {id(part.rnn) for part in model.modules() if isinstance(part, RaggedRNN)}
     for path, part in model.named_modules():
         if isinstance(part, nn.RNNBase) and (reason := _reason(part, id(part) in ragged)):
@@ -140,7 +143,8 @@ def _traced(graph: _Graph, spec: ModelSpec) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(graph, _example(spec), dynamic_shapes=_axes(spec), strict=False)
     except Exception as error:  # the tracer raises errors of many kinds, all about the model
-        raise ConfigurationError(f"{spec.name} cannot be traced: {error}") from error
+        told = " ".join(str(error).split("\n\n")[0].split())  # what follows is advice on other uses of the tracer
+        raise ConfigurationError(f"{spec.name} cannot be traced ({type(error).__name__}): {told}") from error
 
 
 def _example(spec: ModelSpec) -> tuple[Any, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -85,6 +86,22 @@ def test_an_invalid_graph_is_refused(tiny: Traced, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not valid ONNX"):
         publish(broken, tiny.spec, tmp_path)
     assert everything(tmp_path) == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """As on a disk that is nearly full: no file may grow beyond 1,000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_half_a_file_is_never_left_behind(tiny: Traced, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        publish(tiny.graph, tiny.spec, tmp_path)
+    assert everything(tmp_path) == ["tiny-gru"]
 
 
 def test_others_may_read_it(tiny: Traced, tmp_path: Path) -> None:

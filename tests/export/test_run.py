@@ -11,12 +11,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
-from headrace.export import export_model
-from headrace.spec import METADATA_KEY, ModelSpec
-from headrace.training.models import RecurrentClassifier
+from headrace.export import export_checkpoint, export_model
+from headrace.spec import METADATA_KEY, ModelSpec, Score
+from headrace.training.checkpoint import write
+from headrace.training.models import Config, RecurrentClassifier
 from headrace.training.ragged import State
 
-from ..models import LABELS, tiny_models, untrained
+from ..models import LABELS, untrained
 
 
 class Deceiver(RecurrentClassifier):
@@ -27,13 +28,49 @@ class Deceiver(RecurrentClassifier):
         return y + 0.01 * torch.compiler.is_exporting(), state
 
 
-def test_tiny_models_describe_themselves(tmp_path: Path) -> None:
-    tiny_models(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(untrained())
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Of an untrained model, as a finished run would publish it."""
+    config: Config = {"kind": "gru", "features": 3, "hidden": 8, "layers": 1, "labels": LABELS}
+    score = Score(metric="accuracy", value=0.5, better="higher", data="none")
+    content = {
+        "identity": {"task": "some-task", "model": {"architecture": "recurrent-classifier", **config}},
+        "model": RecurrentClassifier(**config).state_dict(),
+        "scores": [score.model_dump_json()],
+    }
+    write(tmp_path / "checkpoint.pt", content)
+    return tmp_path / "checkpoint.pt"
+
+
+def spec_of(path: Path) -> ModelSpec:
+    (entry,) = onnx.load(path).metadata_props
+    assert entry.key == METADATA_KEY
+    return ModelSpec.from_json(entry.value)
+
+
+def test_a_checkpoint_becomes_the_next_version_with_its_scores(
+    checkpoint: Path, tmp_path: Path, console: Console
+) -> None:
+    models = tmp_path / "models"
+    paths = [export_checkpoint(checkpoint, models, version=version, console=console) for version in ("4", None)]
+    assert paths == [models / "some-task" / version / "model.onnx" for version in ("4", "5")]
+    spec = spec_of(paths[1])
+    assert spec.scores[0].value == 0.5
+    assert spec.parity is not None and spec.parity.cases == 252
+
+
+def test_what_is_no_checkpoint_publishes_nothing(tmp_path: Path, console: Console) -> None:
+    (tmp_path / "notes.pt").write_text("not a checkpoint")
+    with pytest.raises(ConfigurationError, match=r"notes.pt cannot be read as a checkpoint"):
+        export_checkpoint(tmp_path / "notes.pt", tmp_path / "models", console=console)
+    assert not (tmp_path / "models").exists()
+
+
+def test_tiny_models_describe_themselves(models: Path) -> None:
+    assert sorted(path.name for path in models.iterdir()) == sorted(untrained())
     for name in untrained():
-        (entry,) = onnx.load(tmp_path / name / "1" / "model.onnx").metadata_props
-        spec = ModelSpec.from_json(entry.value)
-        assert entry.key == METADATA_KEY and spec.name == name
+        spec = spec_of(models / name / "1" / "model.onnx")
+        assert spec.name == name
         assert spec.parity is not None and 0 < spec.parity.error < 1e-5 and "onnxruntime" in spec.versions
 
 

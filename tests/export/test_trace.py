@@ -38,6 +38,9 @@ class Doubled(SequenceModel):
         )
 
 
+SPEC = Doubled(frozen=False).describe("doubled")
+
+
 def shapes(graph: Traced) -> dict[str, list[int | str]]:
     values = [*graph.graph.graph.input, *graph.graph.graph.output]
     return {v.name: [axis.dim_param or axis.dim_value for axis in v.type.tensor_type.shape.dim] for v in values}
@@ -93,8 +96,23 @@ def test_model_is_left_as_it_was() -> None:
 
 def test_a_frozen_axis_is_refused() -> None:
     to_onnx(Doubled(frozen=False), Doubled(frozen=False).describe("free"))
-    with pytest.raises(ConfigurationError, match=r"stuck cannot be traced: .*tokens"):
+    with pytest.raises(
+        ConfigurationError, match=r"stuck cannot be traced \(UserError\): Constraints violated \(tokens\)"
+    ):
         to_onnx(Doubled(frozen=True), Doubled(frozen=True).describe("stuck"))
+
+
+def test_a_spec_that_the_graph_does_not_fit_is_refused() -> None:
+    (output,) = SPEC.outputs
+    by_row = SPEC.model_copy(update={"outputs": (output.model_copy(update={"time": False}),)})
+    with pytest.raises(ConfigurationError, match=r"output y is FLOAT \[tokens, 2\], the spec needs FLOAT \[rows, 2\]"):
+        to_onnx(Doubled(frozen=False), by_row)
+
+
+def test_several_inputs_are_refused() -> None:
+    (x,) = SPEC.inputs
+    with pytest.raises(ConfigurationError, match="takes one input"):
+        refuse(nn.Identity(), SPEC.model_copy(update={"inputs": (x, x.model_copy(update={"name": "z"}))}))
 
 
 @pytest.mark.parametrize(
@@ -107,11 +125,11 @@ def test_a_frozen_axis_is_refused() -> None:
 )
 def test_layers_that_would_not_be_ragged_are_refused(layer: nn.Module, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        refuse(nn.Sequential(nn.Linear(2, 2), layer))
+        refuse(nn.Sequential(nn.Linear(2, 2), layer), SPEC)
 
 
 def test_ragged_layers_are_not_refused() -> None:
-    refuse(nn.Sequential(RaggedRNN(nn.GRU(2, 3)), nn.Linear(3, 2)))
+    refuse(nn.Sequential(RaggedRNN(nn.GRU(2, 3)), nn.Linear(3, 2)), SPEC)
 
 
 def test_dropout_is_off_in_the_graph() -> None:
