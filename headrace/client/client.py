@@ -70,6 +70,17 @@ class Client:
         """Name, version, spec and device of all that is served."""
         return await self._live.models()
 
+    async def find(self, model: str) -> ServedModel:
+        """Any version of `model`: they agree on whether it has a state. Raises UnknownModel."""
+        known = next(iter(self._live.catalogue.versions(model)), None)
+        if known is None:
+            served = await self.models()
+            known = next((m for m in served if m.name == model), None)
+        if known is None:
+            there = ", ".join(sorted({m.name for m in served})) or "none"
+            raise UnknownModel(f"no model {model!r} is served here; there are: {there}")
+        return known
+
     async def open(
         self,
         model: str,
@@ -87,7 +98,7 @@ class Client:
         """
         if id == "":
             raise InvalidInput("a sequence's id has 1 to 128 bytes; leave it out for a random one")
-        if not (await self._known(model)).spec.stateful:
+        if not (await self.find(model)).spec.stateful:
             raise InvalidInput(f"the model {model} has no state, so there is no sequence to open: use infer()")
         opening = Opening(model, version, id or secrets.token_hex(16), MODES[mode], secrets.randbits(64) or 1, tenant)
         return Sequence(self._live, self._settings, await opened(self._live, self._settings, opening))
@@ -102,7 +113,7 @@ class Client:
         tenant: str = "",
     ) -> Result:
         """One row through a stateless model; arguments, result and errors as for `Sequence.step`."""
-        if (await self._known(model)).spec.stateful:
+        if (await self.find(model)).spec.stateful:
             raise InvalidInput(f"the model {model} has state: open() a sequence of it and step() that")
         ledger = await self._row_ledger(model, version, tenant)
         return await call(self._live, self._settings, ledger, value, timeout)
@@ -116,16 +127,6 @@ class Client:
             task = asyncio.create_task(opened(self._live, self._settings, opening))
             self._stateless[name] = task
         return await asyncio.shield(task)
-
-    async def _known(self, model: str) -> ServedModel:
-        """Any version of it: they agree on whether there is a state. Raises UnknownModel."""
-        for _ in range(2):
-            for served in self._live.catalogue.versions(model):
-                return served
-            served_now = await self._live.models()
-        raise UnknownModel(
-            f"no model {model!r} is served here; there are: {', '.join(m.name for m in served_now) or 'none'}"
-        )
 
     @property
     def _live(self) -> Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from headrace.errors import InvalidInput
 from headrace.protos import sequences_pb2 as pb
 from headrace.ragged import starts
-from headrace.spec import Input, ModelSpec, Output
+from headrace.spec import Dtype, Input, ModelSpec, Output
 
 Array = NDArray[np.generic]
 
@@ -21,10 +22,10 @@ Value = ArrayLike | Mapping[str, ArrayLike] | tuple[ArrayLike, ...]
 #: One step's output: an array; of a model with several outputs a dict by name. [time, *shape], without time [*shape].
 Result = Array | dict[str, Array]
 
-WIRE = {"float32": np.dtype("<f4"), "int64": np.dtype("<i8")}
+WIRE: Mapping[Dtype, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "int64": np.dtype("<i8")}
 
 #: Kinds of numpy dtypes that are taken for each wire dtype: numbers convert, but no float becomes a token id.
-KINDS = {"float32": "fiu", "int64": "iu"}
+KINDS: Mapping[Dtype, str] = {"float32": "fiu", "int64": "iu"}
 
 
 def pack(spec: ModelSpec, value: Value) -> tuple[tuple[bytes, ...], int]:
@@ -42,7 +43,7 @@ def pack(spec: ModelSpec, value: Value) -> tuple[tuple[bytes, ...], int]:
     return tuple([a.tobytes() for a in arrays]), length
 
 
-def _in_order(spec: ModelSpec, value: Value) -> Sequence[ArrayLike]:
+def _in_order(spec: ModelSpec, value: Value) -> Sequence[Any]:
     names = [i.name for i in spec.inputs]
     if isinstance(value, Mapping):
         if set(value) != set(names):
@@ -55,7 +56,7 @@ def _in_order(spec: ModelSpec, value: Value) -> Sequence[ArrayLike]:
     return value
 
 
-def _cast(wanted: Input, value: ArrayLike) -> Array:
+def _cast(wanted: Input, value: Any) -> Array:
     dtype = WIRE[wanted.dtype]
     array = np.asarray(value)  # [time, *shape]
     if array.dtype is not dtype:

@@ -1,0 +1,149 @@
+"""`headrace stream`: lines of CSV or text in, results out as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from threading import Thread
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .client import Client, Result, Sequence
+from .errors import InvalidInput
+from .spec import Input, ModelSpec, Output, Text
+
+
+async def stream(model: str, source: TextIO, client: Client, out: TextIO) -> None:
+    """Models of text read characters; others read CSV, one time step a line, and a blank line ends a sequence.
+
+    Writes one line to `out` for each time step (of a model without state: for each sequence): the likeliest label and
+    its probability where the output has labels, the likeliest next character for models of text, else the numbers.
+    Raises InvalidInput for a line that the model cannot take, and what the client raises.
+    """
+    spec = (await client.find(model)).spec
+    if len(spec.inputs) != 1:
+        raise InvalidInput(f"the model {model} has several inputs; CSV and text carry one. Use the client instead")
+    if not spec.stateful:
+        return await _whole(spec, _lines(source), client, out)
+    async with await client.open(model) as sequence:
+        if spec.text is not None:
+            return await _characters(sequence, spec.text, _lines(source), out)
+        return await _rows(sequence, _lines(source), out)
+
+
+async def _rows(sequence: Sequence, lines: AsyncIterator[str], out: TextIO) -> None:
+    async for line in lines:
+        if line.strip():
+            _write(out, _described(sequence.spec, await sequence.step(_parsed(line, sequence.spec.inputs[0]))))
+        elif sequence.position:
+            await sequence.reset()
+
+
+async def _whole(spec: ModelSpec, lines: AsyncIterator[str], client: Client, out: TextIO) -> None:
+    """Without a state, a sequence is one row: it goes out when it has ended."""
+    async for rows in _blocks(lines, spec.inputs[0]):
+        _write(out, _described(spec, await client.infer(spec.name, rows)))
+
+
+async def _characters(sequence: Sequence, text: Text, lines: AsyncIterator[str], out: TextIO) -> None:
+    async for line in lines:
+        read = line if "\n" in text.symbols else line.rstrip("\n")
+        for start in range(0, len(read), sequence.spec.chunk.longest):
+            chunk = read[start : start + sequence.spec.chunk.longest]
+            result = await sequence.step(_ids(chunk, text))
+            _write(out, _next_characters(chunk, _first(result), text))
+
+
+async def _blocks(lines: AsyncIterator[str], wanted: Input) -> AsyncIterator[NDArray[np.generic]]:
+    """Sequences [time, *shape], separated by blank lines."""
+    rows: list[NDArray[np.generic]] = []
+    async for line in lines:
+        if line.strip():
+            rows.append(_parsed(line, wanted))
+        elif rows:
+            yield np.concatenate(rows)
+            rows = []
+    if rows:
+        yield np.concatenate(rows)
+
+
+async def _lines(source: TextIO) -> AsyncIterator[str]:
+    """Read by a thread, since a terminal or pipe may block for ever; a daemon, so that Ctrl-C need not wait for it."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[str](maxsize=64)
+
+    def read() -> None:
+        while True:
+            line = source.readline()
+            try:
+                asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
+            except (RuntimeError, asyncio.CancelledError):
+                return  # the loop is gone
+            if not line:
+                return
+
+    Thread(target=read, daemon=True).start()
+    while line := await queue.get():
+        yield line
+
+
+def _parsed(line: str, wanted: Input) -> NDArray[np.generic]:
+    """One time step, [1, *shape]."""
+    try:
+        kind = np.int64 if wanted.dtype == "int64" else np.float32
+        return np.array([kind(cell) for cell in line.split(",")], kind).reshape(1, *wanted.shape)
+    except ValueError:
+        needs = int(np.prod(wanted.shape))
+        raise InvalidInput(
+            f"a line needs {needs} numbers ({wanted.dtype}), separated by commas, got: {line.strip()!r}"
+        ) from None
+
+
+def _ids(chunk: str, text: Text) -> NDArray[np.int64]:
+    """[time] token ids."""
+    ids = {symbol: token for token, symbol in enumerate(text.symbols)}
+    unknown = sorted(set(chunk) - ids.keys())
+    if unknown:
+        raise InvalidInput(f"the model does not know the characters {unknown}; it knows {''.join(text.symbols)!r}")
+    return np.array([ids[c] for c in chunk], np.int64)
+
+
+def _next_characters(chunk: str, scores: NDArray[np.generic], text: Text) -> Iterator[str]:
+    """scores: [time, symbols]."""
+    for character, row in zip(chunk, scores, strict=True):
+        best, probability = _likeliest(row)
+        yield f"{character!r}\t{text.symbols[best]!r}\t{probability:.3f}"
+
+
+def _described(spec: ModelSpec, result: Result) -> Iterator[str]:
+    for output in spec.outputs:
+        values = result[output.name] if isinstance(result, dict) else result
+        for row in values if output.time else [values]:  # row: [*shape]
+            yield _line(output, np.asarray(row))
+
+
+def _line(output: Output, row: NDArray[np.generic]) -> str:
+    if not output.labels:
+        return ",".join(f"{cell:.6g}" for cell in row.ravel().tolist())
+    best, probability = _likeliest(row)
+    return f"{output.labels[best]}\t{probability:.3f}"
+
+
+def _likeliest(row: NDArray[np.generic]) -> tuple[int, float]:
+    """[classes] scores (logits, or log-probabilities) or probabilities → the best class and its probability."""
+    scores = row.astype(np.float64)
+    if scores.min() < 0 or abs(scores.sum() - 1) > 1e-3:  # no probabilities yet: softmax
+        scores = np.exp(scores - scores.max())
+        scores /= scores.sum()
+    return int(scores.argmax()), float(scores.max())
+
+
+def _first(result: Result) -> NDArray[np.generic]:
+    return next(iter(result.values())) if isinstance(result, dict) else result
+
+
+def _write(out: TextIO, lines: Iterator[str]) -> None:
+    for line in lines:
+        out.write(line + "\n")
+    out.flush()

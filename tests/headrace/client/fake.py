@@ -1,0 +1,327 @@
+"""A server that speaks the frames protocol over models of a few numpy lines, and misbehaves as a test asks it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.protos import sequences_pb2 as pb
+from headrace.spec import Chunk, Input, ModelSpec, Output, State
+
+SUM = ModelSpec(
+    name="sum",
+    inputs=(Input(name="x", dtype="float32", shape=(2,)),),
+    outputs=(Output(name="y", dtype="float32", shape=(2,), time=True),),
+    states=(State(name="s", input="s_in", output="s_out", dtype="float32", shape=(2,)),),
+    chunk=Chunk(longest=1000),
+)
+PAIR = ModelSpec(
+    name="pair",
+    inputs=(Input(name="x", dtype="float32", shape=(2,)), Input(name="id", dtype="int64", vocabulary=10)),
+    outputs=(
+        Output(name="y", dtype="float32", shape=(2,), time=True),
+        Output(name="ids", dtype="int64", time=False),
+    ),
+    states=SUM.states,
+    chunk=Chunk(longest=1000),
+)
+MEAN = ModelSpec(
+    name="mean",
+    inputs=SUM.inputs,
+    outputs=(Output(name="m", dtype="float32", shape=(2,), time=False, labels=("left", "right")),),
+    chunk=Chunk(longest=1000, whole=True),
+)
+SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN)}
+
+
+class Cut(Enum):
+    """Where the connection breaks, relative to one frame with steps."""
+
+    BEFORE = auto()
+    """Nothing of the frame is applied."""
+    WITHIN = auto()
+    """The first half of its rows is applied, none answered."""
+    UNANSWERED = auto()
+    """All rows are applied, none answered."""
+    AFTER = auto()
+    """All rows are applied and answered."""
+
+
+@dataclass(slots=True)
+class Live:
+    """One sequence: its sum, and the replies that are not acknowledged."""
+
+    model: str
+    incarnation: int
+    owner: tuple[Stream, int] | None = None
+    position: int = 0
+    total: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
+    kept: dict[int, Row] = field(default_factory=dict)
+    applied: int = 0  # steps
+
+
+@dataclass(slots=True)
+class Row:
+    key: int
+    position: int
+    length: int
+    acked: int
+    timeout_us: int
+    values: tuple[NDArray[Any], ...]
+    outputs: tuple[NDArray[Any], ...] = ()
+
+
+Refusal = Callable[[Row], pb.Error | None]
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One connection: its keys, and what it was told to write."""
+
+    keys: dict[int, Live] = field(default_factory=dict)
+    models: dict[int, str] = field(default_factory=dict)
+    replies: asyncio.Queue[pb.Reply | None] = field(default_factory=asyncio.Queue)  # None: break the connection
+
+
+class FakeServer:
+    """`cuts`: one is taken for each frame with steps. `refuse`: asked for each row. `paused`: rows queue up instead."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, Live] = {}
+        self.frames: list[pb.Request] = []
+        self.cuts: deque[Cut | None] = deque()
+        self.refuse: Refusal = lambda row: None
+        self.refuse_open: Callable[[pb.Open], pb.Error | None] = lambda told: None
+        self.paused = False
+        self.queue: list[tuple[Stream, Row]] = []
+        self.streams: list[Stream] = []
+        self.connections = 0
+        self.changed = asyncio.Condition()
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server()
+        handlers = {
+            "Stream": grpc.stream_stream_rpc_method_handler(
+                self._stream, request_deserializer=pb.Request.FromString, response_serializer=pb.Reply.SerializeToString
+            ),
+            "Models": grpc.unary_unary_rpc_method_handler(
+                self._models,
+                request_deserializer=pb.ModelsRequest.FromString,
+                response_serializer=pb.ModelsReply.SerializeToString,
+            ),
+        }
+        service = grpc.method_handlers_generic_handler("headrace.v1.Sequences", handlers)
+        self._server.add_generic_rpc_handlers((service,))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(None)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def steps_seen(self) -> list[pb.Steps]:
+        return [frame.steps for frame in self.frames if frame.steps.keys]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Waits until something that the server sees makes `condition` true."""
+        async with self.changed:
+            await asyncio.wait_for(self.changed.wait_for(condition), 20)
+
+    def cut(self) -> None:
+        """Breaks all connections."""
+        for stream in self.streams:
+            stream.replies.put_nowait(None)
+
+    def release(self) -> None:
+        """Applies what queued up, in order."""
+        self.paused, queue, self.queue = False, self.queue, []
+        for stream, row in queue:
+            stream.replies.put_nowait(self._answers(stream, [row]))
+
+    # The wire
+
+    async def _models(self, request: pb.ModelsRequest, context: Any) -> pb.ModelsReply:
+        told = [pb.ModelsReply.Model(name=s.name, version="1", spec=s.to_json(), device="CPU") for s in SPECS.values()]
+        return pb.ModelsReply(models=told)
+
+    async def _stream(self, requests: AsyncIterator[pb.Request], context: Any) -> None:
+        stream = Stream()
+        self.streams.append(stream)
+        self.connections += 1
+        reader = asyncio.create_task(self._read(stream, requests))
+        try:
+            while (reply := await stream.replies.get()) is not None:
+                await context.write(reply)
+        finally:
+            self.streams.remove(stream)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            self._leave(stream)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the script")
+
+    async def _read(self, stream: Stream, requests: AsyncIterator[pb.Request]) -> None:
+        async for request in requests:
+            self.frames.append(request)
+            cut = self.cuts.popleft() if request.steps.keys and self.cuts else None
+            reply = self.handle(stream, request, cut)
+            if reply is not None:
+                stream.replies.put_nowait(reply)
+            if cut is not None:
+                stream.replies.put_nowait(None)
+                return
+            async with self.changed:
+                self.changed.notify_all()
+
+    def _leave(self, stream: Stream) -> None:
+        self.queue = [(s, row) for s, row in self.queue if s is not stream]
+        for live in stream.keys.values():
+            if live.owner is not None and live.owner[0] is stream:
+                live.owner = None
+
+    # What a frame does
+
+    def handle(self, stream: Stream, request: pb.Request, cut: Cut | None) -> pb.Reply | None:
+        reply = pb.Reply()
+        for told in request.opens:
+            self._open(stream, told, reply)
+        rows = _rows(request.steps, SPECS[self._model(stream, request.steps)]) if request.steps.keys else []
+        if cut in (Cut.BEFORE, Cut.WITHIN):
+            rows = rows[: len(rows) // 2] if cut is Cut.WITHIN else []
+        if self.paused:
+            self.queue += [(stream, row) for row in rows]
+        else:
+            reply.MergeFrom(self._answers(stream, rows))
+        keys, positions = np.frombuffer(request.cancels.keys, "<u4"), np.frombuffer(request.cancels.positions, "<i8")
+        for key, position in zip(keys.tolist(), positions.tolist(), strict=True):
+            self._cancel(stream, key, position, reply)
+        for key in np.frombuffer(request.closes, "<u4").tolist():
+            self.live = {name: live for name, live in self.live.items() if live is not stream.keys.get(key)}
+            reply.closed += np.uint32(key).tobytes()
+        return reply if cut in (None, Cut.AFTER) and reply.ByteSize() else None
+
+    def _model(self, stream: Stream, steps: pb.Steps) -> str:
+        models = {stream.models[key] for key in np.frombuffer(steps.keys, "<u4").tolist()}
+        assert len(models) == 1, "a frame's steps are of one model"
+        return models.pop()
+
+    def _open(self, stream: Stream, told: pb.Open, reply: pb.Reply) -> None:
+        live = self.live.get(told.id)
+        same = live is not None and live.incarnation == told.incarnation
+        refusal = self.refuse_open(told)
+        if told.model not in SPECS:
+            refusal = pb.Error(code=pb.UNKNOWN_MODEL, message="no such model")
+        elif told.mode == pb.RESUME and live is None:
+            refusal = pb.Error(code=pb.UNKNOWN_SEQUENCE, message="not live")
+        elif told.mode == pb.FRESH and live is not None and not same:
+            refusal = pb.Error(code=pb.ALREADY_EXISTS, message="live")
+        if refusal is not None:
+            reply.errors.append(pb.Error(key=told.key, code=refusal.code, message=refusal.message))
+            if refusal.HasField("retry_after_ms"):
+                reply.errors[-1].retry_after_ms = refusal.retry_after_ms
+            return
+        if live is not None and live.owner is not None and live.owner != (stream, told.key):
+            owner, key = live.owner
+            owner.replies.put_nowait(pb.Reply(errors=[pb.Error(key=key, code=pb.TAKEN_OVER, message="taken over")]))
+        resumed = live is not None and (same or told.mode == pb.RESUME)
+        if live is None or not resumed:
+            live = Live(told.model, told.incarnation)
+        if told.id:
+            self.live[told.id] = live
+        live.owner = (stream, told.key)
+        stream.keys[told.key], stream.models[told.key] = live, told.model
+        reply.opened.add(key=told.key, version="1", position=live.position, resumed=resumed)
+
+    def _cancel(self, stream: Stream, key: int, position: int, reply: pb.Reply) -> None:
+        for _, row in [(s, r) for s, r in self.queue if (s, r.key, r.position) == (stream, key, position)]:
+            self.queue = [(s, r) for s, r in self.queue if r is not row]
+            reply.errors.add(key=key, position=position, code=pb.CANCELLED, message="cancelled")
+            behind = [(s, r) for s, r in self.queue if (s, r.key) == (stream, key) and r.position > position]
+            for entry in behind:
+                self.queue.remove(entry)
+                reply.errors.append(_wrong(entry[1], position))
+
+    def _answers(self, stream: Stream, rows: list[Row]) -> pb.Reply:
+        reply, done = pb.Reply(), defaultdict[str, list[Row]](list)
+        for row in rows:
+            answer = self._apply(stream, row)
+            if isinstance(answer, Row):
+                done[stream.models[row.key]].append(answer)
+            else:
+                answer.key, answer.position = row.key, row.position
+                reply.errors.append(answer)
+        for model, answers in done.items():
+            reply.stepped.append(_stepped(answers, SPECS[model]))
+        return reply
+
+    def _apply(self, stream: Stream, row: Row) -> Row | pb.Error:
+        live = stream.keys[row.key]
+        refusal = self.refuse(row)
+        if refusal is not None:
+            return refusal
+        if not SPECS[live.model].stateful:
+            row.outputs = (row.values[0].mean(axis=0),)
+            return row
+        live.kept = {at: kept for at, kept in live.kept.items() if at + kept.length > row.acked}
+        if row.position == live.position:
+            _step(live, row)
+        elif live.kept.get(row.position) is None or live.kept[row.position].length != row.length:
+            return _wrong(row, live.position)
+        row.outputs = live.kept[row.position].outputs
+        return row
+
+
+def _step(live: Live, row: Row) -> None:
+    y = np.cumsum(row.values[0], axis=0) + live.total  # [time, 2]
+    last: tuple[NDArray[Any], ...] = (row.values[1][-1],) if live.model == "pair" else ()
+    row.outputs = (y, *last)
+    live.total, live.position, live.applied = y[-1], live.position + row.length, live.applied + 1
+    live.kept[row.position] = row
+    assert len(live.kept) <= 8, "more replies unacknowledged than a server keeps"
+
+
+def _wrong(row: Row, expected: int) -> pb.Error:
+    told = pb.Error(key=row.key, position=row.position, code=pb.WRONG_POSITION, message="wrong position")
+    told.expected_position = expected
+    return told
+
+
+def _rows(steps: pb.Steps, spec: ModelSpec) -> list[Row]:
+    lengths = np.frombuffer(steps.lengths, "<i8")
+    split = np.cumsum(lengths)[:-1]
+    packed = [np.frombuffer(v, i.dtype).reshape(-1, *i.shape) for i, v in zip(spec.inputs, steps.values, strict=True)]
+    columns = [
+        np.frombuffer(steps.keys, "<u4").tolist(),
+        np.frombuffer(steps.positions, "<i8").tolist(),
+        lengths.tolist(),
+        np.frombuffer(steps.acked, "<i8").tolist(),
+        np.frombuffer(steps.timeouts_us, "<u8").tolist(),
+        zip(*(np.split(p, split) for p in packed), strict=True),
+    ]
+    return [Row(*cells) for cells in zip(*columns, strict=True)]
+
+
+def _stepped(rows: list[Row], spec: ModelSpec) -> pb.Stepped:
+    outputs = []
+    for at, output in enumerate(spec.outputs):
+        cells = [row.outputs[at] for row in rows]
+        outputs.append((np.concatenate(cells) if output.time else np.stack(cells)).astype(output.dtype).tobytes())
+    return pb.Stepped(
+        keys=np.array([r.key for r in rows], "<u4").tobytes(),
+        positions=np.array([r.position for r in rows], "<i8").tobytes(),
+        lengths=np.array([r.length for r in rows], "<i8").tobytes(),
+        values=outputs,
+    )

@@ -1,0 +1,255 @@
+"""The client's book-keeping against a server in the same thread: no wire, every interleaving that hypothesis finds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.client.ledger import Ledger, Opening
+from headrace.client.served import ServedModel
+from headrace.client.session import Session
+from headrace.client.settings import Settings
+from headrace.client.step import Step
+from headrace.errors import HeadraceError, InvalidInput, WrongPosition
+from headrace.protos import sequences_pb2 as pb
+
+from .fake import SUM, Cut, FakeServer, Row, Stream
+
+SERVED = ServedModel("sum", "1", SUM, "CPU")
+
+
+class Line:
+    """A session and a server, joined by function calls."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, **dials: float) -> None:
+        self.now = 0.0
+        self.loop = loop
+        self.server = FakeServer()
+        self.session = Session(Settings(**dials), wake=lambda: None, alarm=lambda: None)
+        self.connect()
+
+    def connect(self) -> None:
+        self.stream = Stream()
+        self.session.online()
+
+    def open(self) -> Ledger:
+        opening = Opening("sum", "", "a", pb.FRESH, 1, "")
+        ledger = self.session.open(opening, self.loop.create_future(), self.now + 30)
+        ledger.served = SERVED
+        self.exchange()
+        return ledger
+
+    def submit(self, ledger: Ledger, number: int, patience: float = 30.0) -> Step:
+        """A step that adds `number`."""
+        values = np.array([[number, 0]], "<f4").tobytes()
+        step = Step(ledger.key, (values,), 1, self.now + patience, self.loop.create_future())
+        self.session.submit(ledger, step)
+        return step
+
+    def write(self, cut: Cut | None = None) -> bool:
+        """One frame; what is answered stays in the stream's queue. Returns whether there was one."""
+        frame = self.session.next_frame(self.now)
+        if frame is None:
+            return False
+        reply = self.server.handle(self.stream, frame, cut)
+        if reply is not None:
+            self.stream.replies.put_nowait(reply)
+        return True
+
+    def read(self) -> None:
+        while not self.stream.replies.empty():
+            reply = self.stream.replies.get_nowait()
+            if reply is not None:
+                self.session.receive(reply, self.now)
+
+    def exchange(self) -> None:
+        """Until neither side has anything to say."""
+        while self.write():
+            self.read()
+        self.read()
+
+    def break_off(self) -> None:
+        self.session.offline("cut")
+        self.server._leave(self.stream)
+        self.connect()
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def outcome(step: Step) -> float | type[BaseException] | None:
+    """The running sum that was answered, or the kind of error; None while it is open."""
+    if not step.answer.done():
+        return None
+    if step.answer.cancelled():
+        return asyncio.CancelledError
+    error = step.answer.exception()
+    return float(np.asarray(step.answer.result())[-1, 0]) if error is None else type(error)
+
+
+ACTIONS = st.sampled_from(["submit", "submit", "submit", "write", "write", "read", "cut", "refuse", "cancel", "later"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(actions=st.lists(st.tuples(ACTIONS, st.integers(0, 3)), max_size=40))
+def test_every_step_is_applied_once_or_known_not_to_be(actions: list[tuple[str, int]]) -> None:
+    """Each step adds a power of two of its own, so that a sum tells exactly which steps were applied before it."""
+    loop = asyncio.new_event_loop()
+    line = Line(loop)
+    ledger = line.open()
+    steps: list[Step] = []
+    for action, number in actions:
+        match action:
+            case "submit" if len(steps) < 20:
+                steps.append(line.submit(ledger, 1 << len(steps)))
+            case "write":
+                line.server.paused = number == 0
+                line.write()
+            case "read":
+                line.server.release()
+                line.read()
+            case "cut":
+                line.write(list(Cut)[number])
+                line.break_off()
+            case "refuse":
+                line.server.refuse = [_overloaded, _overloaded_once(), _invalid_once(), lambda row: None][number]
+            case "cancel" if steps:
+                step = steps[-1 - number % len(steps)]
+                if step.answer.cancel():
+                    line.session.give_up(ledger, step)
+            case "later":
+                line.now += 0.1
+    line.server.refuse = lambda row: None
+    for _ in range(20):
+        line.now += 0.1
+        line.server.release()
+        line.read()
+        line.exchange()
+    _check(line, ledger, steps)
+    loop.close()
+
+
+def _check(line: Line, ledger: Ledger, steps: list[Step]) -> None:
+    live = line.server.live["a"]
+    applied = int(live.total[0])
+    outcomes = [outcome(step) for step in steps]
+    assert None not in outcomes
+    assert live.applied == applied.bit_count() == live.position == ledger.position
+    for number, result in enumerate(outcomes):
+        below = applied & ((2 << number) - 1)
+        if isinstance(result, float):
+            assert result == below and applied >> number & 1  # applied, in order, once, and nothing else before it
+        elif result is not asyncio.CancelledError:
+            assert result in (InvalidInput, WrongPosition) and not applied >> number & 1
+    follow = line.submit(ledger, 0)
+    line.exchange()
+    assert outcome(follow) == applied  # whatever happened, the sequence is usable
+
+
+def _overloaded(row: Row) -> pb.Error:
+    return pb.Error(code=pb.OVERLOADED, message="full", retry_after_ms=100)
+
+
+def _once(code: pb.ErrorCode) -> list[pb.Error]:
+    return [pb.Error(code=code, message="once", retry_after_ms=100)]
+
+
+def _overloaded_once():  # type: ignore[no-untyped-def]
+    left = _once(pb.OVERLOADED)
+    return lambda row: left.pop() if left else None
+
+
+def _invalid_once():  # type: ignore[no-untyped-def]
+    left = _once(pb.INVALID_INPUT)
+    return lambda row: left.pop() if left else None
+
+
+def test_steps_called_before_a_failure_fail_with_it_and_later_ones_do_not(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop, pipeline=2)
+    ledger = line.open()
+    line.server.refuse = _invalid_once()
+    before = [line.submit(ledger, 1 << n) for n in range(4)]  # two of them are not even sent
+    line.write()
+    line.read()
+    later = line.submit(ledger, 16)
+    line.exchange()
+    assert [outcome(s) for s in before] == [InvalidInput, WrongPosition, WrongPosition, WrongPosition]
+    assert outcome(later) == 16
+
+
+def test_a_cancelled_step_that_was_applied_all_the_same_counts(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    first = line.submit(ledger, 1)
+    line.write()  # applied, its answer on the way
+    first.answer.cancel()
+    line.session.give_up(ledger, first)
+    second = line.submit(ledger, 2)
+    line.exchange()
+    assert outcome(second) == 3
+    assert ledger.position == 2
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_cancelled_step_that_still_queues_is_never_applied(loop: asyncio.AbstractEventLoop, pipelined: bool) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    line.server.paused = True
+    relied = [line.submit(ledger, 1), line.submit(ledger, 2)] if pipelined else [line.submit(ledger, 1)]
+    line.write()
+    relied[0].answer.cancel()
+    line.session.give_up(ledger, relied[0])
+    after = line.submit(ledger, 4)
+    line.exchange()
+    line.server.release()
+    line.exchange()
+    assert [outcome(s) for s in relied[1:]] == [WrongPosition] * (len(relied) - 1)
+    assert outcome(after) == (WrongPosition if pipelined else 4)  # it relied on the second step, not on the first
+
+
+def test_nothing_goes_out_behind_a_cancelled_step_until_its_fate_is_known(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    first = line.submit(ledger, 1)
+    line.write()
+    first.answer.cancel()
+    line.session.give_up(ledger, first)
+    line.submit(ledger, 2)
+    frame = line.session.next_frame(line.now)
+    assert frame is not None and not frame.steps.keys and frame.cancels.keys
+
+
+def test_a_sequence_that_was_moved_by_others_is_given_up(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    line.server.live["a"].position = 5
+    line.break_off()
+    line.exchange()
+    with pytest.raises(WrongPosition, match="left at position 0 and found at 5"):
+        line.submit(ledger, 1)
+
+
+def test_a_reply_of_another_protocol_is_refused(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    with pytest.raises(ValueError, match="could not read a frame"):
+        line.session.receive(pb.Reply(errors=[pb.Error(code=pb.INVALID_INPUT, message="no")]), 0.0)
+
+
+def test_dead_sequences_leave_nothing_behind(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    step = line.submit(ledger, 1)
+    taken = HeadraceError("over")
+    line.session.receive(pb.Reply(errors=[pb.Error(key=ledger.key, code=pb.TAKEN_OVER, message="over")]), 0.0)
+    assert outcome(step) is not None and str(step.answer.exception()) == str(taken)
+    assert line.session.next_frame(0.0) is None
+    assert repr(line.session).startswith("Session(keys=0,")

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from headrace.client.tensors import pack, results
+from headrace.errors import InvalidInput
+from headrace.protos import sequences_pb2 as pb
+
+from .fake import PAIR, SUM
+
+
+def test_numbers_are_converted_and_copied() -> None:
+    x = np.arange(6, dtype=np.float64).reshape(3, 2)
+    (packed,), length = pack(SUM, x)
+    x[:] = -1
+    assert length == 3
+    assert np.frombuffer(packed, "<f4").tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_columns_that_are_not_contiguous_are_packed_in_order() -> None:
+    (packed,), _ = pack(SUM, np.arange(6, dtype=np.float32).reshape(2, 3).T)
+    assert np.frombuffer(packed, "<f4").tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_several_inputs_by_name_or_in_order() -> None:
+    by_name = pack(PAIR, {"id": [7, 8], "x": [[1, 2], [3, 4]]})
+    assert by_name == pack(PAIR, ([[1, 2], [3, 4]], np.array([7, 8], np.int32)))
+    assert np.frombuffer(by_name[0][1], "<i8").tolist() == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ([1.0, 2.0], r"takes \[time, 2\], got \[2\]"),
+        ([[1.0, 2.0, 3.0]], r"takes \[time, 2\], got \[1, 3\]"),
+        ([["a", "b"]], "takes float32"),
+        (np.zeros((0, 2)), "at least one time step"),
+    ],
+)
+def test_what_cannot_share_a_frame_is_refused(value: object, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        pack(SUM, value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ([[1.0, 2.0]], "takes 2 inputs"),
+        ({"x": [[1, 2]]}, "takes the inputs"),
+        (([[1, 2]], [1.5]), "input id takes int64, got float64"),
+        (([[1, 2]], [1, 2]), r"equally many time steps, got \[1, 2\]"),
+    ],
+)
+def test_inputs_that_do_not_go_together_are_refused(value: object, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        pack(PAIR, value)  # type: ignore[arg-type]
+
+
+def _stepped(values: bytes) -> pb.Stepped:
+    columns = [np.array([4, 9], dtype).tobytes() for dtype in ("<u4", "<i8")]
+    return pb.Stepped(keys=columns[0], positions=columns[1], lengths=np.array([2, 1], "<i8").tobytes(), values=[values])
+
+
+def test_rows_of_a_reply_are_split_by_length_and_independent() -> None:
+    (_, _, first), (key, position, second) = results(SUM, _stepped(np.arange(6, dtype="<f4").tobytes()))
+    first[:] = 0  # type: ignore[index, call-overload]
+    assert (key, position) == (9, 9)
+    np.testing.assert_array_equal(second, [[4, 5]])  # type: ignore[arg-type]
+
+
+def test_a_reply_that_does_not_fit_the_spec_is_refused() -> None:
+    with pytest.raises(ValueError, match="20 bytes"):
+        results(SUM, _stepped(bytes(20)))
