@@ -76,7 +76,8 @@ class Run:
         selection = self._task.select(self.model)
         if selection < self.best_loss:
             self.best = _weights(self.model)
-        self.history.append(Epoch(train, selection))
+        # A loss that is no number is never the best, and no number compares with it.
+        self.history.append(Epoch(train, math.inf if math.isnan(selection) else selection))
         self.spent += self._clock() - began
 
     def _train(self, elapsed: Clock) -> float:
@@ -107,8 +108,8 @@ class Run:
         return loss.item(), {name: s.detach() for name, s in state.items()}
 
     def _how(self) -> str:
-        last = self.history[-1] if self.history else Epoch(math.nan, math.nan)
-        return f"epoch {len(self.history) + 1}: loss {last.train:.3f}, selection {last.selection:.3f}"
+        losses = [f"loss {e.train:.3f}, selection {e.selection:.3f}" for e in self.history[-1:]]
+        return ": ".join([f"epoch {len(self.history) + 1}", *losses])
 
     def checkpoint(self) -> Content:
         """All that a run needs to go on as if it had never stopped."""

@@ -43,12 +43,15 @@ def run(
     Progress goes to `console`; `threads` of torch are used, or as many as the recipe asks for.
     Raises ConfigurationError for an unknown task, a folder that cannot be written, or another model's checkpoint.
     """
-    how = recipe(task)
+    how, console = recipe(task), console or Console()
     made = how.make(task, seed)
     with _threads(threads or how.threads):
-        runs = _train(made, how, out / task, quick=quick, seed=seed, resume=resume, console=console or Console())
+        runs = _train(made, how, out / task, quick=quick, seed=seed, resume=resume, console=console)
         chosen = min(runs, key=lambda r: r.best_loss)
-        scores = _scores(made, runs, chosen, None if quick else how.gate)
+        with console.status(f"{task}: scoring"):
+            scores = _scores(made, runs, chosen, None if quick else how.gate)
+    for score in scores:
+        console.print(f"{task}: {verdict(score)}", highlight=False)
     return _publish(out / task, made, runs, chosen, scores)
 
 
@@ -100,6 +103,15 @@ def _scores(task: Task, runs: Sequence[Run], chosen: Run, gate: float | None) ->
         return [own.model_copy(update={"gate": gate})]
     middle = {"metric": f"{own.metric}, median of {len(runs)} seeds", "gate": gate}
     return [own, own.model_copy(update={**middle, "value": median(s.value for s in figures.values())})]
+
+
+def verdict(score: Score) -> str:
+    """One line: the figure, the published one, and how it stands to the gate."""
+    line = f"{score.metric} {score.value:.3f} (published: {score.published})"
+    if score.gate is None:
+        return line
+    reached = score.value >= score.gate if score.better == "higher" else score.value <= score.gate
+    return f"{line}, gate {score.gate} {'reached' if reached else 'MISSED'}"
 
 
 def _publish(folder: Path, task: Task, runs: Sequence[Run], chosen: Run, scores: Sequence[Score]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import count
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def test_it_stops_after_patience_and_keeps_the_best_weights(tmp_path: Path) -> N
     assert [e.selection for e in run.history] == [3.0, 1.0, 2.0, 1.0]
     assert torch.equal(next(run.model.parameters()), task.selected[1])
     assert not torch.equal(task.selected[1], task.selected[3])
+
+
+def test_a_run_that_diverges_ends_and_keeps_what_it_had(tmp_path: Path) -> None:
+    task = Scripted([BATCH], losses=[2.0, *[math.nan] * 9])
+    run = trained(task, tmp_path / "x.pt", Budget(epochs=9, patience=3, rate=1e-2))
+    assert [e.selection for e in run.history] == [2.0, math.inf, math.inf, math.inf]
+    assert torch.equal(next(run.model.parameters()), task.selected[0])
 
 
 def test_seconds_end_a_run_in_the_middle_of_an_epoch(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from rich.console import Console
 
 from headrace.errors import ConfigurationError
+from headrace.spec import Score
 from headrace.training import TASKS, load, run
 from headrace.training.checkpoint import read, write
+from headrace.training.runs import verdict
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,18 @@ def test_the_published_model_reaches_its_score(published: Path) -> None:
     assert (published.parent / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_progress_is_told(published: Path, told: io.StringIO) -> None:
+def test_progress_and_score_are_told(published: Path, told: io.StringIO) -> None:
     assert "vowels-rnn, seed 0" in told.getvalue()
+    [score] = load(published)[1].scores
+    assert f"vowels-rnn: accuracy {score.value:.3f} (published: 94 to 96 %)" in told.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "better", "end"),
+    [(0.92, "higher", "reached"), (0.91, "higher", "MISSED"), (0.92, "lower", "reached"), (0.93, "lower", "MISSED")],
+)
+def test_a_verdict_says_whether_the_gate_is_reached(value: float, better: Literal["higher", "lower"], end: str) -> None:
+    assert verdict(Score(metric="m", value=value, better=better, gate=0.92, data="d")).endswith(f"gate 0.92 {end}")
 
 
 def test_a_second_run_goes_on_where_the_first_ended(published: Path) -> None:
