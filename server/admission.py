@@ -17,7 +17,7 @@ from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, open_sequence, start_named
 from .state import State, wants_reply_kept
-from .steps import NEXT, Answers, Failed, Stepped, Steps, failures
+from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures
 
 Mask = NDArray[np.bool_]
 
@@ -32,6 +32,26 @@ class Admission:
     idle: float  # seconds until an unused sequence expires
 
     def handle(self, command: Command, now: float) -> Answers:
+        return self._stateful(command, now) if self.spec.stateful else self._stateless(command)
+
+    def _stateless(self, command: Command) -> Answers:
+        """Rows stand for themselves: keys need no table, and nothing is kept."""
+        match command:
+            case Step(steps):
+                sound, answers = self._sound(steps)
+                self.state.scheduler.add(sound)
+                return answers
+            case Open():
+                return [(command.sink, Opened(command.key, self.version, 0, resumed=False))]
+            case Close():
+                return [(command.sink, Closed(command.keys))]
+            case Leave():
+                gone, error = self.state.scheduler.withdraw_of(command.sink), Cancelled("the caller is gone")
+                return [answer for piece in gone for answer in failures(piece, error)]
+            case _:
+                return []
+
+    def _stateful(self, command: Command, now: float) -> Answers:
         match command:
             case Step(steps):
                 return self._step(steps, now)
@@ -64,9 +84,6 @@ class Admission:
 
     def _step(self, steps: Steps, now: float) -> Answers:
         sound, answers = self._sound(steps)
-        if not self.spec.stateful:
-            self.state.scheduler.add(sound)
-            return answers
         numbers = self.state.handles[sound.sink].lookup(sound.keys)
         known = numbers >= 0
         answers += [(sound.sink, _not_known(sound, numbers, row)) for row in np.flatnonzero(~known).tolist()]

@@ -92,9 +92,9 @@ class Stream:
 
     async def _handled(self, lane: Lane) -> None:
         """Returns when the lane has handled what this connection posted."""
-        handled = self._loop.create_future()
-        lane.post(Barrier(lambda: self._loop.call_soon_threadsafe(handled.set_result, None)))
-        await handled
+        handled = asyncio.Event()
+        lane.post(Barrier(lambda: self._loop.call_soon_threadsafe(handled.set)))
+        await handled.wait()
 
     def _lanes(self) -> set[Lane]:
         return {route.lane for route in self._routes}
@@ -123,8 +123,10 @@ class Stream:
 
     def _open(self, open_: pb.Open) -> None:
         try:
-            name = sequence_name(open_)
+            name = (open_.tenant, open_.id)
             model = self._models.find_for(open_.model, open_.version, name)
+            if model.spec.stateful:
+                check_id(open_.id)
             route = Route(model, model.lane(name if model.spec.stateful else None))
             if route not in self._routes:
                 self._routes.append(route)
@@ -186,8 +188,9 @@ class Stream:
             self._routes[code].lane.post(Close(self, tuple(keys[codes == code].tolist())))
 
 
-def sequence_name(open_: pb.Open) -> tuple[str, str]:
-    """(tenant, id). Raises InvalidInput for an id that is too long."""
-    if len(open_.id.encode()) > MOST_ID_BYTES:
-        raise InvalidInput(f"the id of key {open_.key} is longer than {MOST_ID_BYTES} bytes; choose a shorter one")
-    return open_.tenant, open_.id
+def check_id(id: str) -> None:
+    """Raises InvalidInput for an id that is empty or too long."""
+    if not 1 <= len(id.encode()) <= MOST_ID_BYTES:
+        raise InvalidInput(
+            f"a sequence's id has 1 to {MOST_ID_BYTES} bytes, this one has {len(id.encode())}; choose another"
+        )

@@ -12,8 +12,8 @@ from headrace.ragged import starts
 from headrace.server.batch import Batch, Outcome
 from headrace.server.journal import Journal, NoJournal, Record
 from headrace.server.lane import Engine, Lane
-from headrace.server.metrics import LaneMeter
 from headrace.server.limits import Limits
+from headrace.server.metrics import LaneMeter
 from headrace.server.steps import STATELESS, Answer, Answers, Outputs, Sink, Steps
 from headrace.spec import Chunk, Input, ModelSpec, Output, State
 

@@ -47,7 +47,9 @@ class Bench:
             self.lane.post(command)
         assert self.lane.admit(wait=False)
 
-    def open(self, key: int = 1, name: str = "a", mode: Mode = Mode.FRESH, incarnation: int = 7, sink: Heard | None = None) -> Opened:
+    def open(
+        self, key: int = 1, name: str = "a", mode: Mode = Mode.FRESH, incarnation: int = 7, sink: Heard | None = None
+    ) -> Opened:
         sink = sink or self.client
         self.do(Open(sink, key, ("", name), mode, incarnation))
         answer = sink.take()[-1]
@@ -382,6 +384,8 @@ def test_a_named_step_with_position_is_exactly_once(bench: Bench) -> None:
 
 def test_stateless_rows_need_no_sequence(clock: Clock) -> None:
     bench = Bench(sum_lane(clock, spec=STATELESS_SUM), clock)
+    bench.open(1, "")
+    bench.open(2, "")
     answers = bench.step((1, 77, [1, 2]), (1, 78, [np.nan]), (1, 79, [3]))
     assert {a.position for a in answers if isinstance(a, Failed)} == {78}
     (stepped,) = [a for a in answers if isinstance(a, Stepped)]
@@ -390,7 +394,9 @@ def test_stateless_rows_need_no_sequence(clock: Clock) -> None:
 
 def test_a_barrier_comes_after_what_was_posted_before(bench: Bench) -> None:
     order: list[str] = []
-    bench.admit(Open(bench.client, 1, ("", "a"), Mode.FRESH, 1), Barrier(lambda: order.append(repr(bench.client.answers))))
+    bench.admit(
+        Open(bench.client, 1, ("", "a"), Mode.FRESH, 1), Barrier(lambda: order.append(repr(bench.client.answers)))
+    )
     assert "Opened" in order[0]
 
 
