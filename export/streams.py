@@ -41,16 +41,12 @@ class Grid:
     longest: int = 50
 
     def batches(self, spec: ModelSpec, rng: np.random.Generator) -> Iterator[Batch]:
-        longest = min(self.longest, spec.chunk.longest)
+        longest = min(self.longest, spec.chunk.longest) if spec.chunk.whole else self.longest
         for size in self.sizes:
             every = rng.permutation(longest) + 1
             more = rng.integers(1, longest + 1, -longest % size)
             for lengths in np.concatenate([every, more]).reshape(-1, size):
                 yield Batch({i.name: _noise(i, int(lengths.sum()), rng) for i in spec.inputs}, lengths)
-
-    def __len__(self) -> int:
-        """How many batches that is, of a model that takes chunks of any length."""
-        return sum(-(-self.longest // size) for size in self.sizes)
 
 
 def alone(left: Rows) -> tuple[Rows, Rows]:
@@ -80,6 +76,16 @@ def chunks(rng: np.random.Generator) -> Cut:
         return chosen, rng.integers(1, left[chosen] + 1)
 
     return cut
+
+
+def bounded(cut: Cut, longest: int) -> Cut:
+    """The same, but that no step is longer than the model takes."""
+
+    def shorter(left: Rows) -> tuple[Rows, Rows]:
+        chosen, lengths = cut(left)
+        return chosen, np.minimum(lengths, longest)
+
+    return shorter
 
 
 def drive(run: Runner, spec: ModelSpec, batch: Batch, cut: Cut) -> Named:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import onnx
@@ -19,10 +18,9 @@ from torch.export import Dim
 from headrace.errors import ConfigurationError
 from headrace.spec import LENGTHS, ModelSpec
 from headrace.training.models import SequenceModel
-from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, State
 
-from . import ops
 from .fits import ROWS, TOKENS, fits
+from .overrides import ragged_operators, refuse
 from .translate import OPSET, TABLE
 
 EXAMPLE = (2, 3, 1)
@@ -43,87 +41,11 @@ def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
     """
     refuse(model, spec)
     graph = _Graph(model, spec).eval()
-    with torch.no_grad(), ragged_operators(model), _quiet():
-        program = _traced(graph, spec)
-        exported = torch.onnx.export(
-            program,
-            dynamic_shapes=_axes(spec),  # once more: without it the axes lose their names
-            dynamo=True,
-            opset_version=OPSET,
-            optimize=False,  # done below
-            verbose=False,
-            external_data=False,
-            input_names=[*(i.name for i in spec.inputs), LENGTHS, *(s.input for s in spec.states)],
-            output_names=[*(o.name for o in spec.outputs), *(s.output for s in spec.states)],
-            custom_translation_table=TABLE,
-        )
-    assert exported is not None
+    with torch.no_grad(), ragged_operators(model), _quiet(), _told(spec):
+        exported = _exported(graph, spec)
     proto = _tidied(exported)
     fits(proto, spec)
     return proto
-
-
-def refuse(model: nn.Module, spec: ModelSpec) -> None:
-    """Raises ConfigurationError if `step` cannot have that spec, or a recurrent layer would not become ragged."""
-    if len(spec.inputs) != 1 or len(spec.outputs) != 1:
-        raise ConfigurationError(f"{spec.name}: a model's step takes one input and gives one output beside its states")
-    ragged = {id(part.rnn) for part in model.modules() if isinstance(part, RaggedRNN)}
-    for path, part in model.named_modules():
-        if isinstance(part, nn.RNNBase) and (reason := _reason(part, id(part) in ragged)):
-            raise ConfigurationError(f"{path or 'the model'}: {type(part).__name__} {reason}")
-
-
-@contextmanager
-def ragged_operators(model: nn.Module) -> Iterator[None]:
-    """While open, the ragged parts of `model` are custom operators: only their instances' `forward` is overridden."""
-    changed = [part for part in model.modules() if type(part) in _FORWARDS]
-    for part in changed:
-        vars(part)["forward"] = partial(_FORWARDS[type(part)], part)
-    try:
-        yield
-    finally:
-        for part in changed:
-            del vars(part)["forward"]
-
-
-def _reason(layer: nn.RNNBase, ragged: bool) -> str:
-    if layer.proj_size:
-        return "has proj_size, which ONNX has no operator for; use a Linear behind the layer"
-    if layer.bidirectional:
-        return "is bidirectional: it needs the end of a sequence before its first step, so it cannot be streamed"
-    return "" if ragged else "takes padded batches; put it into a RaggedRNN"
-
-
-def _rnn(part: RaggedRNN, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-    weights = [w for layer in part.rnn.all_weights for w in layer]
-    if part.rnn.mode == "LSTM":
-        y, h, c = ops.lstm(x, lengths, state["h"], state["c"], weights)
-        return y, {"h": h, "c": c}
-    y, h = ops.recurrent(x, lengths, state["h"], weights, part.rnn.mode)
-    return y, {"h": h}
-
-
-def _attention(part: RaggedAttention, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
-    y: Tensor = ops.attention(q, k, v, lengths, part.heads)
-    return y
-
-
-def _mean(part: RaggedMean, x: Tensor, lengths: Tensor) -> Tensor:
-    y: Tensor = ops.mean(x, lengths)
-    return y
-
-
-def _positions(part: RaggedPositions, lengths: Tensor, tokens: Tensor) -> Tensor:
-    y: Tensor = ops.positions(lengths, tokens)
-    return y
-
-
-_FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {
-    RaggedRNN: _rnn,
-    RaggedAttention: _attention,
-    RaggedMean: _mean,
-    RaggedPositions: _positions,
-}
 
 
 class _Graph(nn.Module):
@@ -138,13 +60,24 @@ class _Graph(nn.Module):
         return y, *(state[name] for name in self.names)
 
 
-def _traced(graph: _Graph, spec: ModelSpec) -> torch.export.ExportedProgram:
-    """By hand, since torch.onnx.export would try several strategies and bury the first error."""
-    try:
-        return torch.export.export(graph, _example(spec), dynamic_shapes=_axes(spec), strict=False)
-    except Exception as error:  # the tracer raises errors of many kinds, all about the model
-        told = " ".join(str(error).split("\n\n")[0].split())  # what follows is advice on other uses of the tracer
-        raise ConfigurationError(f"{spec.name} cannot be traced ({type(error).__name__}): {told}") from error
+def _exported(graph: _Graph, spec: ModelSpec) -> torch.onnx.ONNXProgram:
+    """In two steps, since torch.onnx.export by itself would try several strategies and bury the first error."""
+    axes = _axes(spec)
+    program = torch.export.export(graph, _example(spec), dynamic_shapes=axes, strict=False)
+    exported = torch.onnx.export(
+        program,
+        dynamic_shapes=axes,  # once more: without it the axes lose their names
+        dynamo=True,
+        opset_version=OPSET,
+        optimize=False,  # that is `_tidied`
+        verbose=False,
+        external_data=False,
+        input_names=[*(i.name for i in spec.inputs), LENGTHS, *(s.input for s in spec.states)],
+        output_names=[*(o.name for o in spec.outputs), *(s.output for s in spec.states)],
+        custom_translation_table=TABLE,
+    )
+    assert exported is not None
+    return exported
 
 
 def _example(spec: ModelSpec) -> tuple[Any, ...]:
@@ -158,6 +91,16 @@ def _axes(spec: ModelSpec) -> tuple[Any, ...]:
     tokens, rows = Dim(TOKENS), Dim(ROWS)
     packed, states = [{0: tokens} for _ in spec.inputs], tuple({0: rows} for _ in spec.states)
     return *packed, {0: rows}, *([states] if states else ())
+
+
+@contextmanager
+def _told(spec: ModelSpec) -> Iterator[None]:
+    """Tracer and exporter raise errors of many kinds; here they are all about the model."""
+    try:
+        yield
+    except Exception as error:
+        words = " ".join(str(error).split("\n\n")[0].split())  # what follows is advice on the tracer's own options
+        raise ConfigurationError(f"{spec.name} cannot be traced ({type(error).__name__}): {words}") from error
 
 
 @contextmanager

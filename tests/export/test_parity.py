@@ -75,8 +75,11 @@ def test_errors_are_relative_to_the_largest_magnitude(traced: Mapping[str, Trace
     assert where == "logits at row 1, time step 1 of lengths [1, 2], whole"
 
 
-def test_a_nan_is_an_error(traced: Mapping[str, Traced]) -> None:
-    assert compared([1.0, float("nan"), 2.0], [1.0, 1.0, 2.0], traced)[0] == float("inf")
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_an_error_even_on_both_sides(traced: Mapping[str, Traced], bad: float) -> None:
+    for got, want in (([1.0, bad, 2.0], [1.0, 1.0, 2.0]), ([1.0, bad, 2.0], [1.0, bad, 2.0])):
+        error, where = compared(got, want, traced)
+        assert error == float("inf") and "row 1, time step 0" in where
 
 
 def test_small_values_are_compared_absolutely(traced: Mapping[str, Traced]) -> None:

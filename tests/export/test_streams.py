@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headrace.export.streams import Batch, Cut, Grid, Named, alone, chunks, drive, initial, single, whole
+from headrace.export.streams import Batch, Cut, Grid, Named, alone, bounded, chunks, drive, initial, single, whole
 from headrace.ragged import starts
 from headrace.spec import LENGTHS, Chunk, Input, ModelSpec, Output, State
 
@@ -29,7 +29,7 @@ def running_sum(feed: Named) -> Named:
     return {"sums": np.concatenate(sums), "total": total, "s_out": total}
 
 
-@pytest.mark.parametrize("cut", [alone, whole, single, chunks(np.random.default_rng(3))])
+@pytest.mark.parametrize("cut", [alone, whole, single, bounded(whole, 2), chunks(np.random.default_rng(3))])
 def test_every_cut_gives_the_running_sum(cut: Cut) -> None:
     lengths = np.array([3, 1, 6])
     x = np.arange(10, dtype=np.float32)
@@ -52,9 +52,15 @@ def test_grid_holds_every_length_in_every_size() -> None:
     assert len(batches) == 20 + 3 + 1
 
 
-def test_grid_keeps_to_the_longest_chunk() -> None:
-    batches = Grid(longest=50).batches(SPEC, np.random.default_rng(0))
-    assert max(int(batch.lengths.max()) for batch in batches) == 30
+@pytest.mark.parametrize(("chunk", "longest"), [(Chunk(longest=30, whole=True), 30), (Chunk(longest=30), 50)])
+def test_only_whole_sequences_are_bounded_by_the_longest_chunk(chunk: Chunk, longest: int) -> None:
+    batches = Grid(longest=50).batches(SPEC.model_copy(update={"chunk": chunk}), np.random.default_rng(0))
+    assert max(int(batch.lengths.max()) for batch in batches) == longest
+
+
+def test_bounded_cuts_take_no_longer_steps() -> None:
+    chosen, lengths = bounded(whole, 3)(np.array([5, 0, 2]))
+    assert chosen.tolist() == [0, 2] and lengths.tolist() == [3, 2]
 
 
 def test_tokens_are_told_by_row_and_place() -> None:

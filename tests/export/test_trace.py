@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
 from headrace.export.fits import fits
-from headrace.export.trace import ragged_operators, refuse, to_onnx
+from headrace.export.overrides import ragged_operators, refuse
+from headrace.export.trace import to_onnx
 from headrace.spec import Chunk, Input, ModelSpec, Output
 from headrace.training.models import SequenceModel
 from headrace.training.ragged import RaggedRNN, State

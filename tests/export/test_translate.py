@@ -11,7 +11,8 @@ import onnx
 import pytest
 from torch import Tensor, nn
 
-from headrace.export.parity import difference, eager, runtime
+from headrace.export.parity import difference
+from headrace.export.runners import eager, runtime
 from headrace.export.streams import Batch, alone, drive, whole
 from headrace.export.trace import to_onnx
 from headrace.spec import LENGTHS, Chunk, Input, ModelSpec, Output

@@ -1,0 +1,48 @@
+"""The two that are compared, under one signature: a model in eager PyTorch, and a graph in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import onnxruntime as ort
+import torch
+
+from headrace.spec import LENGTHS, ModelSpec
+from headrace.training.models import SequenceModel
+
+from .streams import Named, Runner
+
+
+def eager(model: SequenceModel, spec: ModelSpec) -> Runner:
+    """`model.step` under the names of the graph."""
+
+    @torch.no_grad()
+    def run(feed: Named) -> Named:
+        tensors = {name: torch.from_numpy(values) for name, values in feed.items()}
+        states = {s.name: tensors[s.input] for s in spec.states}
+        y, end = model.step(tensors[spec.inputs[0].name], tensors[LENGTHS], states)
+        return {spec.outputs[0].name: y.numpy(), **{s.output: end[s.name].numpy() for s in spec.states}}
+
+    return run
+
+
+def runtime(graph: onnx.ModelProto) -> Runner:
+    """`graph` in ONNX Runtime, on one thread of the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Single rows are too small to share: with more threads torch spends its time waiting for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
