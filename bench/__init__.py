@@ -1,0 +1,1 @@
+"""What the server adds to bare ONNX Runtime, measured: `python -m headrace.bench`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, Literal, TextIO, get_origin
 
 import typer
 from rich.console import Console
@@ -83,7 +83,7 @@ def _serve_signature() -> Signature:
     file = typer.Option(help="TOML file of settings.")
     options = [Parameter("config", keyword, default=None, annotation=Annotated[Path | None, file])]
     for name, field in Settings.model_fields.items():
-        kind = str if get_origin(field.annotation) is Literal else field.annotation
+        kind: Any = str if get_origin(field.annotation) is Literal else field.annotation
         option = typer.Option(help=f"{field.description} [{field.default}]")
         options.append(Parameter(name, keyword, default=None, annotation=Annotated[kind | None, option]))
     return Signature(options)
@@ -102,9 +102,15 @@ def stream(
     """Streams CSV lines (one a time step) or text through a model, and prints the results as they come."""
     import asyncio
 
+    from headrace import connect
     from headrace.stream import stream as run
 
-    asyncio.run(run(model, source, address))
+    async def session(lines: TextIO) -> None:
+        async with connect(address) as client:
+            await run(model, lines, client, sys.stdout)
+
+    with sys.stdin if source == "-" else Path(source).open() as lines:
+        asyncio.run(session(lines))
 
 
 @app.command()
@@ -114,7 +120,7 @@ def models(address: Address = "127.0.0.1:8001") -> None:
 
     with connect_blocking(address) as client:
         for served in client.models():
-            print(served)
+            print(f"{served.name}/{served.version}  {served.device}  {served.spec.summary()}")
 
 
 @app.command()
@@ -123,7 +129,7 @@ def demo(
     folder: Annotated[Path, typer.Option(help="For runs and models.")] = Path("runs/demo"),
 ) -> None:
     """Trains, exports, verifies, serves, streams, cuts a connection, and ends with a table."""
-    from headrace.demo import demo as run
+    from headrace.bench.demo import demo as run
 
     run(folder, quick=quick)
 

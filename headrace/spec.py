@@ -131,6 +131,14 @@ class ModelSpec(_Part):
         """Whether its sequences have a state that the server keeps between steps."""
         return bool(self.states)
 
+    def summary(self) -> str:
+        """One line for people: kind, inputs, outputs, scores and parity."""
+        takes = ", ".join(f"{i.name} {_axes('time', i.shape)}" for i in self.inputs)
+        gives = ", ".join(f"{o.name} {_axes('time' if o.time else '1', o.shape)}" for o in self.outputs)
+        facts = [f"{s.metric} {s.value:.3f}" for s in self.scores]
+        facts += [f"parity {self.parity.error:.0e}"] if self.parity else []
+        return "  ".join(["stateful" if self.stateful else "stateless", f"{takes} -> {gives}", *facts])
+
     def to_json(self) -> str:
         return self.model_dump_json()
 
@@ -142,3 +150,7 @@ class ModelSpec(_Part):
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
             raise ConfigurationError(f"the model's spec cannot be used: {wrong}") from error
+
+
+def _axes(first: str, shape: tuple[int, ...]) -> str:
+    return f"[{', '.join([first, *map(str, shape)])}]"

@@ -19,7 +19,7 @@ from .health import HealthServer
 from .journal import Journal, NoJournal
 from .metrics import Metrics
 from .repository import load
-from .rpc import inference
+from .rpc.inference import handler as inference_handler
 from .rpc.sequences import SequencesService
 from .settings import Settings
 from .steps import Answers
@@ -86,7 +86,7 @@ class App:
             ("grpc.so_reuseport", 0),  # or a second server on the port would share its connections unnoticed
         ]
         server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((self._sequences.handler(), inference.handler(self.models, self._clock)))
+        server.add_generic_rpc_handlers((self._sequences.handler(), inference_handler(self.models, self._clock)))
         try:
             port = server.add_insecure_port(f"{self.settings.host}:{self.settings.port}")
         except RuntimeError as error:

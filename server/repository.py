@@ -83,5 +83,5 @@ def _load(
 
 def describe(spec: ModelSpec, engine: OnnxEngine, settings: Settings) -> str:
     """One line for the log: the kind of model, and where its nodes run."""
-    kind = f"{len(spec.states)} states" if spec.stateful else "stateless"
-    return f"{kind}, {settings.lanes} lanes, nodes: {engine.placement()}"
+    kind = f"states {', '.join(s.name for s in spec.states)}" if spec.stateful else "stateless"
+    return f"{kind}; lanes: {settings.lanes}; nodes on {engine.placement()}"

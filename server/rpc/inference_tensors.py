@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from math import prod
 
 import numpy as np
@@ -82,16 +82,14 @@ def _cut(arrays: list[Array], lead: tuple[int, ...], lengths: Rows | None) -> Pa
 
 
 def _named(spec: ModelSpec, request: pb.ModelInferRequest) -> Tensors:
-    raws: Sequence[bytes | None] = request.raw_input_contents or [None] * len(request.inputs)
-    if len(raws) != len(request.inputs):
-        raise InvalidInput(
-            f"raw_input_contents needs one entry for each of {len(request.inputs)} inputs, not {len(raws)}"
-        )
-    tensors = {tensor.name: (tensor, raw) for tensor, raw in zip(request.inputs, raws, strict=True)}
-    wanted = {given.name for given in spec.inputs}
-    if len(tensors) != len(request.inputs) or tensors.keys() - {LENGTHS} != wanted:
-        got = ", ".join(tensor.name for tensor in request.inputs) or "none"
-        raise InvalidInput(f"{spec.name} takes the inputs {', '.join(sorted(wanted))} once each, not {got}")
+    heads, raws = request.inputs, request.raw_input_contents
+    if raws and len(raws) != len(heads):
+        raise InvalidInput(f"raw_input_contents needs one entry for each of {len(heads)} inputs, not {len(raws)}")
+    tensors = {head.name: (head, raw) for head, raw in zip(heads, raws or repeat(None), strict=False)}
+    known = all(given.name in tensors for given in spec.inputs)
+    if not known or not len(heads) == len(tensors) == len(spec.inputs) + (LENGTHS in tensors):
+        names, got = ", ".join(given.name for given in spec.inputs), ", ".join(head.name for head in heads)
+        raise InvalidInput(f"{spec.name} takes the inputs {names} once each, not {got or 'none'}")
     return tensors
 
 

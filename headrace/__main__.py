@@ -1,0 +1,5 @@
+"""`python -m headrace` is `headrace`."""
+
+from .cli import main
+
+main()
