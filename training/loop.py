@@ -102,7 +102,7 @@ class Run:
         y, state = self.model(batch.x, batch.lengths, state)
         loss = self._task.loss(y, batch)  # []
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), self._budget.clip)
         self._optimiser.step()
         return loss.item(), {name: s.detach() for name, s in state.items()}

@@ -22,7 +22,6 @@ class Recipe:
     full:  budget of a run whose score is held against the gate, for each of `seeds` seeds
     quick: budget of one seed where time is short
     gate:  what the median over the seeds must reach
-    threads: of torch; where the matrices are small a second one only waits
     """
 
     make: Callable[[str, int], Task]
@@ -30,7 +29,6 @@ class Recipe:
     quick: Budget
     seeds: int
     gate: float
-    threads: int
 
 
 def recipe(name: str) -> Recipe:
@@ -61,7 +59,7 @@ def _language(name: str, seed: int) -> Task:
 
 
 def _classifier(make: Callable[[str, int], Task], rate: float) -> Recipe:
-    return Recipe(make, Budget(60, 20, rate), Budget(25, 20, rate), seeds=3, gate=0.92, threads=1)
+    return Recipe(make, Budget(60, 20, rate), Budget(25, 20, rate), seeds=3, gate=0.92)
 
 
 #: By the name of the task, which is also the model's.
@@ -77,6 +75,5 @@ RECIPES = {
         quick=Budget(400, 8, 8e-3, seconds=34),
         seeds=1,
         gate=2.1,
-        threads=2,
     ),
 }

@@ -20,10 +20,8 @@ def test_parts_have_the_sizes_of_the_source() -> None:
 def test_first_value_of_each_channel_is_that_of_the_file() -> None:
     first = vowels.load("TRAIN").rows[0]
     assert first.dtype == np.float32
-    assert (
-        first[:2, :3].tolist()
-        == np.float32([[1.860936, -0.207383, 0.261557], [1.891651, -0.193249, 0.235363]]).tolist()
-    )
+    expected = np.array([[1.860936, -0.207383, 0.261557], [1.891651, -0.193249, 0.235363]], np.float32)
+    assert np.array_equal(first[:2, :3], expected)
 
 
 def test_parse_turns_channels_into_columns() -> None:

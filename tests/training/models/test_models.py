@@ -57,7 +57,7 @@ def alone(model: SequenceModel, x: Tensor) -> Tensor:
 def test_chunks_give_what_the_whole_gives(config: Config, sizes: list[int]) -> None:
     model = made(config)
     x, state, answers = inputs(model, 9), model.initial_state(1), []
-    for chunk in x.split(sizes):
+    for chunk in torch.split(x, sizes):
         y, state = model(chunk, torch.tensor([len(chunk)]), state)
         answers.append(y)
     torch.testing.assert_close(torch.cat(answers), alone(model, x))
@@ -76,7 +76,7 @@ def test_strangers_in_the_batch_change_nothing(config: Config) -> None:
     model, sizes = made(config), [5, 2, 7]
     x = inputs(model, sum(sizes))
     y, _ = model(x, torch.tensor(sizes), model.initial_state(3))
-    torch.testing.assert_close(y, torch.cat([alone(model, row) for row in x.split(sizes)]))
+    torch.testing.assert_close(y, torch.cat([alone(model, row) for row in torch.split(x, sizes)]))
 
 
 def test_the_encoder_sees_the_order() -> None:
