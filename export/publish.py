@@ -8,13 +8,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
 import onnx
-import onnxruntime
-import onnxscript
-import torch
 
 from headrace.errors import ConfigurationError
 from headrace.spec import METADATA_KEY, ModelSpec
@@ -45,17 +41,6 @@ def publish(graph: onnx.ModelProto, spec: ModelSpec, models: Path, version: str 
         _refuse_existing(target)
         _place(content, target)
     return target / FILE
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that make a file."""
-    return {
-        "headrace": metadata.version("headrace"),
-        "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "onnxscript": onnxscript.__version__,
-        "torch": torch.__version__,
-    }
 
 
 def _described(graph: onnx.ModelProto, spec: ModelSpec) -> bytes:

@@ -11,7 +11,8 @@ from headrace.spec import ModelSpec
 from headrace.training.models import SequenceModel
 
 from .parity import FULL, LIGHT, Report, strain, verify
-from .publish import publish, versions
+from .publish import publish
+from .runners import versions
 from .trace import to_onnx
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 
 import onnx
 import onnxruntime as ort
+import onnxscript
 import torch
 
 from headrace.spec import LENGTHS, ModelSpec
@@ -46,3 +48,14 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that make a file, and of those that it was checked with."""
+    return {
+        "headrace": metadata.version("headrace"),
+        "onnx": onnx.__version__,
+        "onnxruntime": ort.__version__,
+        "onnxscript": onnxscript.__version__,
+        "torch": torch.__version__,
+    }

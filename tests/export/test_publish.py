@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from headrace.errors import ConfigurationError
-from headrace.export.publish import publish, versions
+from headrace.export.publish import publish
+from headrace.export.runners import versions
 from headrace.spec import METADATA_KEY, ModelSpec, Parity, Score
 
 from .conftest import Traced
