@@ -12,13 +12,16 @@ from .step import Step
 
 
 def encode(steps: Sequence[Step], now: float) -> pb.Steps:
-    """At least one step, all of one model; each one's deadline lies behind `now`, in seconds."""
+    """At least one step, all of one model; `now` in seconds.
+
+    Late ones among them are applied already and sent again for their answers; 0 µs would mean no timeout.
+    """
     return pb.Steps(
         keys=_column((s.key for s in steps), "<u4"),
         positions=_column((s.position for s in steps), "<i8"),
         lengths=_column((s.length for s in steps), "<i8"),
         acked=_column((s.acked for s in steps), "<i8"),
-        timeouts_us=_column((int((s.deadline - now) * 1e6) or 1 for s in steps), "<u8"),  # 0 would mean no timeout
+        timeouts_us=_column((max(1, int((s.deadline - now) * 1e6)) for s in steps), "<u8"),
         values=[b"".join(rows) for rows in zip(*(s.values for s in steps), strict=True)],
     )
 

@@ -165,7 +165,7 @@ class Ledger(ABC):
 
     def due(self, now: float) -> float:
         """When time itself next changes something here."""
-        times = [step.deadline for step in self.waiting]
+        times = [step.deadline for step in self.waiting if not step.given_up]
         times += [step.deadline + self._settings.grace for step in self.sent if not step.given_up]
         if not self.opened.done():
             times.append(self._opened_by)
@@ -181,4 +181,4 @@ class Ledger(ABC):
     def overdue(self, now: float) -> list[Step]:
         """Steps whose callers should be told that it is too late."""
         late = [s for s in self.sent if s.deadline + self._settings.grace <= now and not s.given_up]
-        return late + [s for s in self.waiting if s.deadline <= now]
+        return late + [s for s in self.waiting if s.deadline <= now and not s.given_up]

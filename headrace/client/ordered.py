@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import final
 
-from headrace.errors import HeadraceError, WrongPosition
+from headrace.errors import DeadlineExceeded, HeadraceError, WrongPosition
 from headrace.protos import sequences_pb2 as pb
 
 from .codes import FATAL, RETRIED
@@ -76,15 +76,16 @@ class Ordered(Ledger):
 
     def take(self) -> Step:
         step = self.waiting.popleft()
-        step.position = self._tail
-        self._tail += step.length
+        if not self._applied(step):
+            step.position = self._tail
+            self._tail = step.end
         self._sent.append(step)
         step.acked = self._sent[0].position
         return step
 
     def give_up(self, step: Step) -> bool:
-        if step.position != UNSENT and step.end <= self._known:
-            return False  # it was applied: its reply is fetched all the same, so that the server may drop it
+        if self._applied(step):
+            return False
         self._mark(step)
         if step in self._sent:
             self._hold = True
@@ -123,28 +124,45 @@ class Ordered(Ledger):
         if isinstance(error, FATAL):
             return self.fail(error)
         step = self._pop(position)
-        if step is None:
-            return None
-        self._hold = True
-        self._told = self._told if error.expected_position is None else error.expected_position
-        if isinstance(error, RETRIED) and now + self.pause(error) < step.deadline:
-            self.not_before = max(self.not_before, now + self.pause(error))
-            self._parked.append((step, error))
-        elif isinstance(error, WrongPosition):
-            self._parked.append((step, error))
-        else:
-            self._drop(step, error)
+        if step is not None and self._applied(step):
+            self._not_answered_again(step, error, now)
+        elif step is not None:
+            self._not_applied(step, error, now)
         return self._settle()
 
     def opened_at(self, position: int) -> None:
+        if self.opened.done() and not self.position <= position <= self._tail:
+            return self.fail(_moved(self._tail, position))
         again = sorted([*self._sent, *(s for s, _ in self._parked)], key=_position)
-        first, last = (again[0].position, again[-1].end) if again else (self.position, self.position)
-        if self.opened.done() and not first <= position <= last:
-            return self.fail(_moved(last, position))
         self._sent.clear()
         self._parked.clear()
         self._known = position
-        return self._go_on([(step, None) for step in again], first if again else position)
+        return self._go_on([(step, None) for step in again], position)
+
+    def _applied(self, step: Step) -> bool:
+        """Whether it is sent again for its answer alone. The server keeps that until it is acknowledged."""
+        return step.position != UNSENT and step.end <= self._known
+
+    def _not_applied(self, step: Step, error: HeadraceError, now: float) -> None:
+        self._hold = True
+        self._told = self._told if error.expected_position is None else error.expected_position
+        if isinstance(error, WrongPosition):
+            self._parked.append((step, error))
+        elif not self._retried(step, error, now):
+            self._drop(step, error)
+
+    def _not_answered_again(self, step: Step, error: HeadraceError, now: float) -> None:
+        """Steps behind it are none the worse for that."""
+        if not self._retried(step, error, now):
+            step.fail(DeadlineExceeded(f"the step is applied, but its answer was lost with the connection: {error}"))
+
+    def _retried(self, step: Step, error: HeadraceError, now: float) -> bool:
+        again_at = now + self.pause(error)
+        if not isinstance(error, RETRIED) or again_at >= step.deadline:
+            return False
+        self._hold, self.not_before = True, max(self.not_before, again_at)
+        self._parked.append((step, error))
+        return True
 
     def _pop(self, position: int) -> Step | None:
         """The step sent at `position`: nearly always the first one, but refusals overtake."""
@@ -162,23 +180,24 @@ class Ordered(Ledger):
             parked, self._parked = sorted(self._parked, key=lambda pair: _position(pair[0])), []
             self._go_on(parked, self.position if self._told is None else self._told)
 
-    def _go_on(self, candidates: Iterable[tuple[Step, HeadraceError | None]], start: int) -> None:
+    def _go_on(self, candidates: Sequence[tuple[Step, HeadraceError | None]], start: int) -> None:
         """Writing goes on at `start`, with those candidates [by position] that join up from there; others fail."""
-        at, joined = start, list[Step]()
-        for step, error in candidates:
-            out_of_place = isinstance(error, WrongPosition) and not joined  # not for want of one that goes again now
-            if step.position == at and not out_of_place and (not step.given_up or step.end <= self._known):
-                joined.append(step)
+        applied = [step for step, _ in candidates if self._applied(step)]
+        at, again = start, list[Step]()
+        for step, error in candidates[len(applied) :]:
+            out_of_place = isinstance(error, WrongPosition) and not again  # not for want of one that goes again now
+            if step.position == at and not out_of_place and not step.given_up:
+                again.append(step)
                 at = step.end
             else:
                 self._drop(step, error or _stands_at(at))
         self.position = self._tail = start
         self._hold, self._told = False, None
-        self.waiting = deque([*joined, *self._still_wanted(at)])
+        self.waiting = deque([*applied, *again, *self._still_wanted(at)])
 
     def _still_wanted(self, at: int) -> Iterator[Step]:
         for step in self.waiting:
-            if step.era < self._broken:
+            if step.era < self._broken and not self._applied(step):
                 step.fail(_stands_at(at))
             else:
                 yield step

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.protos import sequences_pb2 as pb
-from headrace.spec import Chunk, Input, ModelSpec, Output, State
+from headrace.spec import Chunk, Input, ModelSpec, Output, State, Text
 
 SUM = ModelSpec(
     name="sum",
@@ -39,7 +39,15 @@ MEAN = ModelSpec(
     outputs=(Output(name="m", dtype="float32", shape=(2,), time=False, labels=("left", "right")),),
     chunk=Chunk(longest=1000, whole=True),
 )
-SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN)}
+LETTERS = ModelSpec(
+    name="letters",
+    inputs=(Input(name="ids", dtype="int64", vocabulary=3),),
+    outputs=(Output(name="logits", dtype="float32", shape=(3,), time=True),),
+    states=SUM.states,
+    chunk=Chunk(longest=2),
+    text=Text(symbols=("a", "b", "\n")),
+)
+SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN, LETTERS)}
 
 
 class Cut(Enum):
@@ -104,6 +112,7 @@ class FakeServer:
         self.queue: list[tuple[Stream, Row]] = []
         self.streams: list[Stream] = []
         self.connections = 0
+        self.overfull = 0  # steps refused because of unacknowledged replies
         self.changed = asyncio.Condition()
         self.port = 0
 
@@ -170,7 +179,7 @@ class FakeServer:
             self.streams.remove(stream)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-            self._leave(stream)
+            self.leave(stream)
         await context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the script")
 
     async def _read(self, stream: Stream, requests: AsyncIterator[pb.Request]) -> None:
@@ -186,7 +195,7 @@ class FakeServer:
             async with self.changed:
                 self.changed.notify_all()
 
-    def _leave(self, stream: Stream) -> None:
+    def leave(self, stream: Stream) -> None:
         self.queue = [(s, row) for s, row in self.queue if s is not stream]
         for live in stream.keys.values():
             if live.owner is not None and live.owner[0] is stream:
@@ -276,6 +285,9 @@ class FakeServer:
             row.outputs = (row.values[0].mean(axis=0),)
             return row
         live.kept = {at: kept for at, kept in live.kept.items() if at + kept.length > row.acked}
+        if row.position == live.position and len(live.kept) == 8:
+            self.overfull += 1
+            return pb.Error(code=pb.OVERLOADED, message="too many replies are not acknowledged", retry_after_ms=100)
         if row.position == live.position:
             _step(live, row)
         elif live.kept.get(row.position) is None or live.kept[row.position].length != row.length:
@@ -285,12 +297,19 @@ class FakeServer:
 
 
 def _step(live: Live, row: Row) -> None:
+    if live.model == "letters":  # what comes next is surely the following symbol
+        row.outputs = (np.eye(3, dtype=np.float32)[(row.values[0] + 1) % 3] * 100,)
+    else:
+        row.outputs = _sum(live, row)
+    live.position, live.applied = live.position + row.length, live.applied + 1
+    live.kept[row.position] = row
+
+
+def _sum(live: Live, row: Row) -> tuple[NDArray[Any], ...]:
     y = np.cumsum(row.values[0], axis=0) + live.total  # [time, 2]
     last: tuple[NDArray[Any], ...] = (row.values[1][-1],) if live.model == "pair" else ()
-    row.outputs = (y, *last)
-    live.total, live.position, live.applied = y[-1], live.position + row.length, live.applied + 1
-    live.kept[row.position] = row
-    assert len(live.kept) <= 8, "more replies unacknowledged than a server keeps"
+    live.total = y[-1]
+    return (y, *last)
 
 
 def _wrong(row: Row, expected: int) -> pb.Error:

@@ -1,0 +1,98 @@
+"""The facade over the same client: a scripted server in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Thread
+
+import numpy as np
+import pytest
+
+import headrace
+from headrace.blocking import Client, Sequence, connect
+from headrace.client import Settings
+from headrace.errors import InvalidInput, Unavailable, UnknownSequence
+
+from .client.fake import Cut, FakeServer
+
+
+@contextmanager
+def running() -> Iterator[FakeServer]:
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    server = FakeServer()
+    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
+    yield server
+    asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def total(sequence: Sequence, number: float) -> float:
+    return float(np.asarray(sequence.step([[number, 0]]))[-1, 0])
+
+
+def test_a_sequence_step_by_step() -> None:
+    with running() as server, headrace.connect_blocking(server.address) as client:
+        with client.open("sum", "a") as s:
+            assert [total(s, n) for n in (1, 2, 3)] == [1, 3, 6]
+            assert (s.position, s.id, s.version, s.spec.name) == (3, "a", "1", "sum")
+            s.reset()
+            assert (s.position, total(s, 5)) == (0, 5)
+        assert not server.live
+        with pytest.raises(UnknownSequence):
+            s.step([[1, 0]])
+        assert np.asarray(client.infer("mean", [[1, 2], [3, 4]])).tolist() == [2, 3]
+        assert client.models()[0].name == "sum"
+
+
+def test_errors_arrive_as_they_are() -> None:
+    with running() as server, connect(server.address) as client, pytest.raises(InvalidInput, match="time, 2"):
+        client.open("sum").step([1.0])
+
+
+def test_lost_connections_are_resumed() -> None:
+    with running() as server, connect(server.address, Settings(backoff_first=0.001)) as client:
+        s = client.open("sum", "a")
+        server.cuts = deque([None, Cut.UNANSWERED, Cut.BEFORE])
+        assert [total(s, 1) for _ in range(4)] == [1, 2, 3, 4]
+        assert (server.live["a"].applied, server.connections) == (4, 3)
+
+
+def test_threads_share_one_client() -> None:
+    with running() as server, connect(server.address) as client, ThreadPoolExecutor(8) as pool:
+        sequences = [client.open("sum") for _ in range(8)]
+        sums = list(pool.map(lambda s: [total(s, n) for n in range(20)], sequences))
+        assert sums == [list(np.cumsum(range(20)))] * 8
+        assert server.connections == 1
+
+
+def test_a_closed_client_says_so_to_all_who_wait() -> None:
+    with running() as server, ThreadPoolExecutor(1) as pool:
+        client = connect(server.address)
+        with pytest.raises(Unavailable, match="inside `with`"):
+            client.models()
+        with client:
+            s = client.open("sum", "a")
+            server.paused = True
+            waits = pool.submit(total, s, 1)
+            _until_queued(server, s)
+        assert isinstance(waits.exception(10), Unavailable)
+
+
+def _until_queued(server: FakeServer, s: Sequence) -> None:
+    """The step is on its way once the loop of the client, asked in order, has gone through another call."""
+    with connect(server.address) as other:
+        while not server.queue:
+            other.models()
+
+
+def test_nobody_there() -> None:
+    with pytest.raises(Unavailable, match="no Headrace server"), Client("127.0.0.1:1", Settings(connect_timeout=0.1)):
+        pass
