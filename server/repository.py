@@ -29,7 +29,8 @@ def find_files(folder: Path) -> list[Path]:
     """All model files, in order. Raises ConfigurationError if there is nothing to serve."""
     if not folder.is_dir():
         raise ConfigurationError(f"there is no folder {folder}; export a model into it with `headrace export`")
-    files = sorted(folder.glob("*/*/model.onnx"))
+    # A version that begins with a dot is one that is still being written: its name comes with the rename.
+    files = sorted(file for file in folder.glob("*/*/model.onnx") if not file.parent.name.startswith("."))
     if not files:
         raise ConfigurationError(f"{folder} holds no <name>/<version>/model.onnx; export one with `headrace export`")
     return files

@@ -10,6 +10,7 @@ import numpy as np
 from headrace.errors import HeadraceError, ModelFailed
 from headrace.protos import inference_pb2 as pb
 from headrace.ragged import token_index
+from headrace.spec import Output
 
 from ..commands import Leave
 from ..models import Models
@@ -72,7 +73,7 @@ class Call:
         """The response. Raises the error of the request, or of the first row that failed."""
         if self.error is not None:
             raise self.error
-        response = pb.ModelInferResponse(id=self.id)
+        response = pb.ModelInferResponse()
         self._fill(response)
         return response
 
@@ -80,7 +81,7 @@ class Call:
         """The response, or the error in band."""
         if self.error is not None:
             return refusal(self.id, self.error)
-        response = pb.ModelStreamInferResponse(infer_response=pb.ModelInferResponse(id=self.id))
+        response = pb.ModelStreamInferResponse()
         self._fill(response.infer_response)
         return response
 
@@ -99,20 +100,21 @@ class Call:
     def _fill(self, response: pb.ModelInferResponse) -> None:
         assert self._ask is not None, "only an answered call has a response"
         ask, spec = self._ask, self._ask.model.spec
-        response.model_name, response.model_version = spec.name, ask.model.version
-        outputs = joined(self._parts, [output.time for output in spec.outputs])
+        response.model_name, response.model_version, response.id = spec.name, ask.model.version, self.id
+        outputs = joined(self._parts, spec.outputs)
         for index in ask.outputs:
             encode(response, spec.outputs[index], outputs[index], ask.packed)
 
 
-def joined(parts: Sequence[Stepped], timed: Sequence[bool]) -> tuple[Array, ...]:
-    """All rows' outputs in the order of their keys, [tokens, ...] if `timed`, else [rows, ...]."""
+def joined(parts: Sequence[Stepped], outputs: Sequence[Output]) -> tuple[Array, ...]:
+    """The outputs of all rows in the order of their keys: [tokens, ...], or [rows, ...] without time axis."""
     if len(parts) == 1 and len(parts[0].keys) == 1:
         return parts[0].outputs
     order = np.argsort(np.concatenate([part.keys for part in parts]))
     tokens = token_index(np.concatenate([part.lengths for part in parts]), order)
     columns = zip(*(part.outputs for part in parts), strict=True)
-    return tuple(np.concatenate(cells)[tokens if t else order] for cells, t in zip(columns, timed, strict=True))
+    joins = zip(columns, outputs, strict=True)
+    return tuple(np.concatenate(cells)[tokens if output.time else order] for cells, output in joins)
 
 
 def refusal(request: str, error: HeadraceError) -> pb.ModelStreamInferResponse:

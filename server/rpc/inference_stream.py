@@ -14,14 +14,14 @@ MOST_UNDER_WAY = 256
 
 
 class InferStream:
-    """Mutable: `_under_way`, the calls whose responses are not written yet, and `_room` for more of them.
+    """Mutable: `_under_way`, the calls whose responses are not written yet, at most `most`.
 
     submit: hands a request to its lane; it never raises, the call is told.
     """
 
     def __init__(self, submit: Callable[[Call, Received], None], most: int = MOST_UNDER_WAY) -> None:
-        self._submit = submit
-        self._room = asyncio.Semaphore(most)
+        self._submit, self._most = submit, most
+        self._written = asyncio.Event()
         self._under_way: set[Call] = set()
         self._answered: asyncio.Queue[Call | None] = asyncio.Queue()  # None: no more is read
         self._reader: asyncio.Task[None] | None = None
@@ -49,7 +49,9 @@ class InferStream:
     async def _read(self, requests: AsyncIterable[Received]) -> None:
         try:
             async for request in requests:
-                await self._room.acquire()
+                while len(self._under_way) >= self._most:
+                    self._written.clear()
+                    await self._written.wait()
                 call = Call(self._answered.put_nowait)
                 self._under_way.add(call)
                 self._submit(call, request)
@@ -65,4 +67,4 @@ class InferStream:
                 continue
             await write(call.streamed())
             self._under_way.discard(call)
-            self._room.release()
+            self._written.set()

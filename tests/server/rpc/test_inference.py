@@ -202,12 +202,12 @@ def test_the_deadline_of_the_call_is_the_steps() -> None:
     lane = ScriptedLane(echo)
 
     async def check(channel: grpc.aio.Channel) -> None:
-        await infer(channel, step(), timeout=5.0)
+        await infer(channel, step(), timeout=60.0)
         await infer(channel, step())
 
     with_models(check, served(SUM, lane))
     timed, untimed = lane.steps
-    assert 100 < timed.deadlines[0] <= 105
+    assert 100 < timed.deadlines[0] < 161  # gRPC rounds it up on the wire
     assert untimed.deadlines[0] == np.inf
     assert timed.arrived == 100
 
