@@ -29,7 +29,8 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 serve: $(READY)
-	@ls models/*/*/model.onnx >/dev/null 2>&1 || $(BIN)/headrace train --all --quick --export
+	@ls models/*/*/model.onnx >/dev/null 2>&1 || \
+	  { $(BIN)/headrace train all && $(BIN)/headrace export runs/*/checkpoint.pt; }
 	$(BIN)/headrace serve
 
 bench: $(READY)

@@ -29,7 +29,7 @@ class Ragged:
             raise InvalidInput("a ragged batch needs values [tokens, ...] and lengths [rows]")
         if len(self.lengths) and int(self.lengths.min()) < 1:
             raise InvalidInput("a step has at least one time step; lengths must be 1 or more")
-        if int(self.lengths.sum()) != len(self.values):
+        if (self.lengths > len(self.values)).any() or int(self.lengths.sum()) != len(self.values):
             raise InvalidInput(f"lengths sum up to {self.lengths.sum()}, but there are {len(self.values)} time steps")
 
     @classmethod

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from threading import Thread
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from threading import Semaphore, Thread
 from typing import TextIO
 
 import numpy as np
@@ -70,22 +72,31 @@ async def _blocks(lines: AsyncIterator[str], wanted: Input) -> AsyncIterator[NDA
 
 
 async def _lines(source: TextIO) -> AsyncIterator[str]:
-    """Read by a thread, since a terminal or pipe may block for ever; a daemon, so that Ctrl-C need not wait for it."""
-    loop, queue = asyncio.get_running_loop(), asyncio.Queue[str](maxsize=64)
+    """Read by a thread, since a terminal or pipe may block for ever; a daemon, so that Ctrl-C need not wait for it.
 
-    def read() -> None:
-        while True:
-            line = source.readline()
-            try:
-                asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
-            except (RuntimeError, asyncio.CancelledError):
-                return  # the loop is gone
-            if not line:
-                return
-
-    Thread(target=read, daemon=True).start()
-    while line := await queue.get():
+    Raises InvalidInput if `source` cannot be read, as text or at all.
+    """
+    ahead, lines = Semaphore(64), asyncio.Queue[str | Exception]()
+    tell = partial(asyncio.get_running_loop().call_soon_threadsafe, lines.put_nowait)
+    Thread(target=_read, args=(source, ahead, tell), daemon=True).start()
+    while line := await lines.get():
+        if isinstance(line, Exception):
+            raise InvalidInput(f"the input cannot be read: {line}") from line
+        ahead.release()
         yield line
+
+
+def _read(source: TextIO, ahead: Semaphore, tell: Callable[[str | Exception], object]) -> None:
+    """Tells line after line, and an empty one at the end, at most so many ahead of the reader as it allows."""
+    line = "\n"
+    with suppress(RuntimeError):  # the event loop is gone, and with it who wanted the lines
+        while line and ahead.acquire():
+            try:
+                line = source.readline()
+            except (OSError, ValueError) as error:
+                tell(error)
+                return
+            tell(line)
 
 
 def _parsed(line: str, wanted: Input) -> NDArray[np.generic]:

@@ -26,7 +26,11 @@ def main() -> int:
         made = generate(Path(folder))
         if "--check" in sys.argv:
             stale = [f.name for f in made if not filecmp.cmp(f, HERE / f.name, shallow=False)]
-            print(f"stale, run `make proto`: {', '.join(stale)}" if stale else f"{len(made)} generated files are up to date")
+            print(
+                f"stale, run `make proto`: {', '.join(stale)}"
+                if stale
+                else f"{len(made)} generated files are up to date"
+            )
             return len(stale)
         for file in made:
             shutil.copy(file, HERE / file.name)

@@ -19,7 +19,7 @@ from .health import HealthServer
 from .journal import Journal, NoJournal
 from .metrics import Metrics
 from .repository import load
-from .rpc.inference import handler as inference_handler
+from .rpc.inference import InferenceService
 from .rpc.sequences import SequencesService
 from .settings import Settings
 from .steps import Answers
@@ -57,6 +57,7 @@ class App:
         self._sequences = SequencesService(
             self.models, self.settings.connection_rows, self.settings.frame_bytes, self._clock
         )
+        self._inference = InferenceService(self.models, self._clock)
         try:
             self._server, self.port = await self._listen()
             self._health = HealthServer(
@@ -74,6 +75,7 @@ class App:
         except TimeoutError:
             log.warning("not everything was answered within %s s", self.settings.drain_seconds)
         self._sequences.finish()
+        self._inference.finish()
         await self._server.stop(self.settings.drain_seconds)
         await asyncio.to_thread(self._health.stop)
         await asyncio.to_thread(self.models.stop)
@@ -86,7 +88,7 @@ class App:
             ("grpc.so_reuseport", 0),  # or a second server on the port would share its connections unnoticed
         ]
         server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((self._sequences.handler(), inference_handler(self.models, self._clock)))
+        server.add_generic_rpc_handlers((self._sequences.handler(), self._inference.handler()))
         try:
             port = server.add_insecure_port(f"{self.settings.host}:{self.settings.port}")
         except RuntimeError as error:

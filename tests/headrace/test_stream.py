@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
+from typing import TextIO
 
 import pytest
 
@@ -12,11 +13,11 @@ from headrace.stream import stream
 from .client.fake import FakeServer
 
 
-def streamed(model: str, text: str) -> list[str]:
+def streamed(model: str, text: str | TextIO) -> list[str]:
     async def main() -> str:
         out = StringIO()
         async with FakeServer() as server, Client(server.address) as client:
-            await stream(model, StringIO(text), client, out)
+            await stream(model, StringIO(text) if isinstance(text, str) else text, client, out)
             assert not server.live  # the sequence is closed at the end
         return out.getvalue()
 
@@ -52,6 +53,15 @@ def test_empty_input() -> None:
 def test_lines_that_the_model_cannot_take(model: str, text: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         streamed(model, text)
+
+
+def test_more_lines_than_are_read_ahead() -> None:
+    assert streamed("sum", "1,0\n" * 200)[-1] == "200,0"
+
+
+def test_input_that_is_no_text() -> None:
+    with pytest.raises(InvalidInput, match="cannot be read: 'utf-8'"):
+        streamed("sum", TextIOWrapper(BytesIO(b"\xff\xfe\n"), "utf-8"))
 
 
 def test_unknown_model() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import numpy as np
@@ -129,7 +129,9 @@ def _play(line: Line, actions: list[tuple[str, int]]) -> None:
                 line.write(list(Cut)[number])
                 line.break_off()
             case "refuse":
-                line.server.refuse = [_overloaded, _overloaded_once(), _invalid_once(), lambda row: None][number]
+                line.server.refuse = [_overloaded, _once(pb.OVERLOADED), _once(pb.INVALID_INPUT), lambda row: None][
+                    number
+                ]
             case "cancel" if steps:
                 step = steps[-1 - number % len(steps)]
                 if step.answer.cancel():
@@ -166,24 +168,15 @@ def _overloaded(row: Row) -> pb.Error:
     return pb.Error(code=pb.OVERLOADED, message="full", retry_after_ms=100)
 
 
-def _once(code: pb.ErrorCode) -> list[pb.Error]:
-    return [pb.Error(code=code, message="once", retry_after_ms=100)]
-
-
-def _overloaded_once():  # type: ignore[no-untyped-def]
-    left = _once(pb.OVERLOADED)
-    return lambda row: left.pop() if left else None
-
-
-def _invalid_once():  # type: ignore[no-untyped-def]
-    left = _once(pb.INVALID_INPUT)
+def _once(code: pb.ErrorCode) -> Callable[[Row], pb.Error | None]:
+    left = [pb.Error(code=code, message="once", retry_after_ms=100)]
     return lambda row: left.pop() if left else None
 
 
 def test_steps_called_before_a_failure_fail_with_it_and_later_ones_do_not(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop, pipeline=2)
     ledger = line.open()
-    line.server.refuse = _invalid_once()
+    line.server.refuse = _once(pb.INVALID_INPUT)
     before = [line.submit(ledger, 1 << n) for n in range(4)]  # two of them are not even sent
     line.write()
     line.read()
@@ -191,6 +184,58 @@ def test_steps_called_before_a_failure_fail_with_it_and_later_ones_do_not(loop: 
     line.exchange()
     assert [outcome(s) for s in before] == [InvalidInput, WrongPosition, WrongPosition, WrongPosition]
     assert outcome(later) == 16
+
+
+def test_steps_called_behind_one_that_is_cancelled_in_the_queue_fail(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop, pipeline=1)
+    ledger = line.open()
+    sent, dropped, relied = (line.submit(ledger, 1 << n) for n in range(3))
+    line.write()
+    dropped.answer.cancel()
+    line.session.give_up(ledger, dropped)
+    after = line.submit(ledger, 8)
+    line.exchange()
+    assert [outcome(s) for s in (sent, relied, after)] == [1, WrongPosition, 9]
+
+
+def test_a_lost_answer_is_asked_for_until_it_is_given(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    step = line.submit(ledger, 1)
+    line.write(Cut.UNANSWERED)
+    line.break_off()
+    line.server.refuse = _once(pb.OVERLOADED)
+    line.exchange()
+    assert outcome(step) is None
+    line.now += 0.2
+    line.exchange()
+    assert outcome(step) == 1
+
+
+def test_an_answer_that_is_no_longer_kept_fails_its_own_step_alone(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    steps = [line.submit(ledger, 1), line.submit(ledger, 2)]
+    line.write(Cut.WITHIN)
+    line.server.live["a"].kept.clear()
+    line.break_off()
+    line.exchange()
+    assert [outcome(s) for s in steps] == [DeadlineExceeded, 3]
+    assert "is applied" in str(steps[0].answer.exception())
+
+
+def test_a_late_step_does_not_ring_for_ever(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    line.submit(ledger, 1, patience=1.0)
+    line.write(Cut.UNANSWERED)
+    line.break_off()
+    line.write()  # the open, whose answer brings the step up for sending again
+    line.read()
+    line.session.offline("cut")
+    line.now = 2.0
+    line.session.tick(line.now)
+    assert line.session.due > line.now
 
 
 def test_a_cancelled_step_that_was_applied_all_the_same_counts(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,0 +1,23 @@
+"""The reference model of the measurements: an LSTM of 2 x 256, 64 inputs, 32 outputs, untrained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from headrace.export import export_model
+from headrace.training.models import RecurrentClassifier
+
+NAME, FEATURES, HIDDEN, LAYERS, OUTPUTS = "lstm-2x256", 64, 256, 2, 32
+
+
+def reference(models: Path) -> Path:
+    """`models/lstm-2x256/1/model.onnx`, made if it is not there."""
+    file = models / NAME / "1" / "model.onnx"
+    if not file.exists():
+        torch.manual_seed(0)
+        model = RecurrentClassifier("lstm", FEATURES, HIDDEN, LAYERS, [str(n) for n in range(OUTPUTS)]).eval()
+        export_model(model, model.describe(NAME), models, version="1", quick=True, console=Console(quiet=True))
+    return file
