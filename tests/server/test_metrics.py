@@ -1,0 +1,73 @@
+"""Read back from the registry, as a scraper sees them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from headrace.errors import InvalidInput, ModelFailed
+from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, LaneMeter, Metrics
+from headrace.server.steps import Closed, Failed
+
+from .fakes import SUM, Heard, steps
+
+LANE = {"model": "sum", "version": "1", "lane": "0"}
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def meter(registry: CollectorRegistry) -> LaneMeter:
+    return Metrics(registry).lane(SUM, "1", 0)
+
+
+def read(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"headrace_{name}", LANE | labels)
+
+
+def test_a_value_on_a_bound_counts_below_it() -> None:
+    histogram = Histogram((1.0, 2.0))
+    histogram.observe(np.array([0.5, 1.0, 1.5, 9.0]), np.array([1, 2, 3, 4]))
+    assert histogram.buckets() == [("1.0", 3.0), ("2.0", 6.0), ("+Inf", 10.0)]
+    assert histogram.sum == 0.5 + 2.0 + 4.5 + 36.0
+
+
+def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter: LaneMeter) -> None:
+    early = steps(Heard(), [(0, 0, [1, 2]), (1, 0, [1])], now=10.0)
+    late = steps(Heard(), [(2, 0, [1, 2, 3])], now=10.25)
+    meter.tick([early, late], began=10.5, ran=11.5, now=12.0)
+    assert read(registry, "queue_seconds_count") == 3
+    assert read(registry, "queue_seconds_sum") == pytest.approx(2 * 0.5 + 0.25)
+    assert read(registry, "queue_seconds_bucket", le="0.25") == 1
+    assert read(registry, "step_seconds_sum") == pytest.approx(2 * 2.0 + 1.75)
+    assert (read(registry, "compute_seconds_count"), read(registry, "compute_seconds_sum")) == (1, 1.0)
+    assert (read(registry, "batch_rows_count"), read(registry, "batch_rows_sum")) == (1, 3)
+    assert (read(registry, "batch_tokens_count"), read(registry, "batch_tokens_sum")) == (1, 6)
+    assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (3, 6)
+
+
+def test_failures_are_counted_by_error(registry: CollectorRegistry, meter: LaneMeter) -> None:
+    sink = Heard()
+    errors = (InvalidInput("x"), ModelFailed("x"), InvalidInput("x"))
+    meter.answered([(sink, Failed(0, 0, error)) for error in errors] + [(sink, Closed((1,)))])
+    assert read(registry, "errors_total", code="InvalidInput") == 2
+    assert read(registry, "errors_total", code="ModelFailed") == 1
+
+
+def test_lanes_are_told_apart(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry)
+    metrics.lane(SUM, "1", 0).gauges["ready_rows"] = 3
+    metrics.lane(SUM, "1", 1).gauges["ready_rows"] = 5
+    assert [read(registry, "ready_rows", lane=lane) for lane in "01"] == [3, 5]
+
+
+def test_every_figure_is_exposed_before_anything_happens(registry: CollectorRegistry, meter: LaneMeter) -> None:
+    text = generate_latest(registry).decode()
+    assert meter.labels == tuple(LANE.values())
+    for name in (*(f"{h}_count" for h in HISTOGRAMS), *(f"{c}_total" for c in COUNTERS), *GAUGES):
+        assert read(registry, name) == 0
+        assert f"headrace_{name}{{" in text

@@ -1,0 +1,110 @@
+"""Any order of arrivals, turns and settlings: the batches keep their bounds, and every row leaves exactly once."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.server.scheduler import Scheduler
+from headrace.server.steps import Steps
+
+from .fakes import Heard, steps
+
+ROWS, TOKENS = 3, 8
+LATE, NOW, IN_TIME = 1.0, 2.0, 3.0
+
+LENGTH = st.integers(1, 12)  # some rows alone are over TOKENS
+FRAME = st.lists(st.tuples(st.integers(0, 4), LENGTH, st.sampled_from([IN_TIME, IN_TIME, LATE])), max_size=6)
+Row = tuple[int, int]  # sequence, position
+
+
+class Books:
+    """Admits as a lane does: the first row of an idle sequence is added, all others are parked. Mutable throughout."""
+
+    def __init__(self) -> None:
+        self.scheduler, self.sink = Scheduler(ROWS, TOKENS), Heard()
+        self.sent: dict[int, int] = dict.fromkeys(range(5), 0)
+        self.pending: dict[int, int] = dict.fromkeys(range(5), 0)
+        self.left: list[Row] = []
+
+    def admit(self, frame: list[tuple[int, int, float]]) -> None:
+        ready = []
+        for number, length, deadline in frame:
+            row = (number, self.sent[number], length, deadline)
+            if self.pending[number]:
+                self.scheduler.park(piece(self.sink, [row]))
+            else:
+                ready.append(row)
+            self.sent[number] += 1
+            self.pending[number] += 1
+        if ready:
+            self.scheduler.add(piece(self.sink, ready))
+
+    def turn(self) -> None:
+        turn = self.scheduler.next(NOW)
+        numbers = [number for part in turn.run for number in part.numbers.tolist()]
+        tokens = sum(int(part.lengths.sum()) for part in turn.run)
+        assert len(set(numbers)) == len(numbers) <= ROWS
+        assert tokens <= TOKENS or len(numbers) == 1
+        assert all(deadline == IN_TIME for part in turn.run for deadline in part.deadlines.tolist())
+        assert all(deadline == LATE for part in turn.late for deadline in part.deadlines.tolist())
+        for part in (*turn.run, *turn.late):
+            self.settle(part)
+
+    def settle(self, part: Steps) -> None:
+        values_of_rows = np.split(part.values[0][:, 0], np.cumsum(part.lengths)[:-1])
+        for number, position, values in zip(
+            part.numbers.tolist(), part.positions.tolist(), values_of_rows, strict=True
+        ):
+            assert (values == value(number, position)).all()  # a row keeps its own values through every cut
+            self.left.append((number, position))
+            self.pending[number] -= 1
+        self.scheduler.settle(part.numbers)
+
+
+def piece(sink: Heard, rows: list[tuple[int, int, int, float]]) -> Steps:
+    """Of (sequence, position, length, deadline); positions count rows here."""
+    made = steps(sink, [(n, position, [value(n, position)] * length) for n, position, length, _ in rows])
+    numbers = np.array([n for n, *_ in rows], np.int32)
+    made.deadlines[:] = [deadline for *_, deadline in rows]
+    return made.numbered(numbers)
+
+
+def value(number: int, position: int) -> float:
+    return float(100 * number + position)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(FRAME, max_size=12))
+def test_every_row_leaves_once_in_order_within_the_bounds(frames: list[list[tuple[int, int, float]]]) -> None:
+    books = Books()
+    for frame in frames:
+        books.admit(frame)
+        books.turn()
+    while books.scheduler:
+        before = len(books.left)
+        books.turn()
+        assert len(books.left) > before  # no turn is wasted while rows wait
+    for number, sent in books.sent.items():
+        assert [position for n, position in books.left if n == number] == list(range(sent))
+    assert books.scheduler.ready_rows == 0 and books.scheduler.oldest is None
+
+
+def test_a_batch_is_cut_in_order_of_arrival() -> None:
+    books = Books()
+    books.admit([(0, 4, IN_TIME), (1, 4, IN_TIME), (2, 1, IN_TIME)])
+    books.turn()
+    assert books.left == [(0, 0), (1, 0)]  # 8 time steps; the third row waits though it is short
+    books.turn()
+    assert books.left[2:] == [(2, 0)]
+
+
+def test_withdrawn_rows_never_run() -> None:
+    books = Books()
+    books.admit([(0, 1, IN_TIME), (1, 1, IN_TIME), (0, 1, IN_TIME)])
+    assert [int(row.positions[0]) for row in books.scheduler.withdraw(0)] == [0, 1]
+    assert not books.scheduler.find(0, 0) and books.scheduler.find(1, 0)
+    books.turn()
+    assert books.left == [(1, 0)]
+    assert not books.scheduler
