@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from threading import Semaphore, Thread
 from typing import TextIO
 
@@ -77,7 +76,11 @@ async def _lines(source: TextIO) -> AsyncIterator[str]:
     Raises InvalidInput if `source` cannot be read, as text or at all.
     """
     ahead, lines = Semaphore(64), asyncio.Queue[str | Exception]()
-    tell = partial(asyncio.get_running_loop().call_soon_threadsafe, lines.put_nowait)
+    loop = asyncio.get_running_loop()
+
+    def tell(line: str | Exception) -> None:
+        loop.call_soon_threadsafe(lines.put_nowait, line)
+
     Thread(target=_read, args=(source, ahead, tell), daemon=True).start()
     while line := await lines.get():
         if isinstance(line, Exception):

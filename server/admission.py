@@ -98,7 +98,7 @@ class Admission:
         except HeadraceError as error:
             return failures(sound, error)
         answers = self._numbered(sound.numbered(number), now)
-        if command.end:
+        if command.end and not any(isinstance(answer, Failed) for _, answer in answers):
             self.state.sequences.closing[number] = True
             answers += self.state.close_due(number)
         return answers

@@ -84,7 +84,7 @@ class App:
         limit = HARD_LIMIT * self.settings.frame_bytes
         options = [
             ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", limit),
+            ("grpc.max_send_message_length", -1),  # what was applied must be told, however large
             ("grpc.so_reuseport", 0),  # or a second server on the port would share its connections unnoticed
         ]
         server = grpc.aio.server(options=options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,9 @@ from headrace.spec import Input, ModelSpec
 
 from ..steps import STATELESS, Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps
 from .errors import error_code
+
+#: About the size of the largest reply frame, unless a single batch's answer is larger.
+FRAME_BYTES = 1 << 20
 
 #: What a row without timeout waits.
 FOREVER = np.inf
@@ -102,6 +105,20 @@ def _deadlines(steps: pb.Steps, rows: int, now: float) -> Array:
         raise InvalidInput(f"timeouts_us has {len(timeouts)} cells for {rows} rows; give one a row, or one for all")
     deadlines = np.where(timeouts == 0, FOREVER, now + timeouts * 1e-6)
     return np.broadcast_to(deadlines, (rows,))
+
+
+def in_frames(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+    """The answers in their order, cut where a reply frame would grow beyond FRAME_BYTES of outputs."""
+    frame, size = list[Answer](), 0
+    for answer in answers:
+        more = sum(y.nbytes for y in answer.outputs) if isinstance(answer, Stepped) else 0
+        if frame and size + more > FRAME_BYTES:
+            yield frame
+            frame, size = [], 0
+        frame.append(answer)
+        size += more
+    if frame:
+        yield frame
 
 
 def write_reply(answers: Iterable[Answer]) -> pb.Reply:

@@ -123,11 +123,6 @@ class InferenceService:
         return about_model(spec, versions)
 
 
-def handler(models: Models, clock: Callable[[], float]) -> grpc.GenericRpcHandler:
-    """The service, to be added to a `grpc.aio` server. clock: monotonic seconds."""
-    return InferenceService(models, clock).handler()
-
-
 def time_left(context: grpc.aio.ServicerContext) -> float:
     """Seconds until the call's deadline."""
     remaining: float | None = context.time_remaining()

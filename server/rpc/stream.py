@@ -17,7 +17,17 @@ from ..handles import Handles, why
 from ..lane import Lane
 from ..models import Gate, Model, Models
 from ..steps import Answer, Failed, Steps, steps_answered
-from .frames import Columns, Malformed, failed_rows, read_cancels, read_columns, read_keys, read_steps, write_reply
+from .frames import (
+    Columns,
+    Malformed,
+    failed_rows,
+    in_frames,
+    read_cancels,
+    read_columns,
+    read_keys,
+    read_steps,
+    write_reply,
+)
 
 MODES = {pb.FRESH: Mode.FRESH, pb.RESUME: Mode.RESUME, pb.REPLACE: Mode.REPLACE}
 
@@ -71,7 +81,8 @@ class Stream:
                 self._changed.clear()
                 if self._outbox:
                     answers, self._outbox, self._waiting = self._outbox, [], 0
-                    yield write_reply(answers)
+                    for frame in in_frames(answers):
+                        yield write_reply(frame)
                     self._written.set()
         finally:
             reader.cancel()

@@ -382,6 +382,15 @@ def test_a_named_step_with_position_is_exactly_once(bench: Bench) -> None:
     assert sums(bench) == [1, 3, 3]
 
 
+def test_a_named_end_that_is_refused_does_not_close(bench: Bench) -> None:
+    bench.do(named(bench, 1, start=True), named(bench, 2, position=5, end=True))
+    failed, stepped = bench.client.take()
+    assert isinstance(stepped, Stepped) and isinstance(failed, Failed)
+    assert isinstance(failed.error, WrongPosition)
+    bench.do(named(bench, 2, position=1, end=True))
+    assert sums(bench) == [3] and len(bench.lane.state.sequences) == 0
+
+
 def test_stateless_rows_need_no_sequence(clock: Clock) -> None:
     bench = Bench(sum_lane(clock, spec=STATELESS_SUM), clock)
     bench.open(1, "")

@@ -70,9 +70,9 @@ class Line:
 
     def exchange(self) -> None:
         """Until neither side has anything to say."""
+        self.read()
         while self.write():
             self.read()
-        self.read()
 
     def break_off(self) -> None:
         self.session.offline("cut")

@@ -1,0 +1,196 @@
+"""The server as a whole, in this process: what keeps it from starting, what operators see of it, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import headrace
+from headrace.errors import ConfigurationError
+from headrace.server.app import App
+from headrace.server.journal import Journal, Record
+from headrace.server.settings import Settings
+
+CHUNK = np.ones((2, 3), np.float32)  # two time steps of the tiny models' three features
+
+
+@dataclass
+class HeldJournal:
+    """A slow disk: records are safe once the test says so."""
+
+    reached: Event = field(default_factory=Event)
+    free: Event = field(default_factory=Event)
+
+    def append(self, record: Record) -> None:
+        self.reached.set()
+        assert self.free.wait(20)
+
+
+@asynccontextmanager
+async def running(models: Path, journal: Journal | None = None) -> AsyncIterator[App]:
+    app = App(Settings(models=models, port=0, metrics_port=0), journal)
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.drain()
+
+
+async def get(app: App, path: str) -> tuple[int, str]:
+    """Status and text of a page of the metrics port."""
+    return await asyncio.to_thread(fetch, f"http://127.0.0.1:{app.metrics_port}{path}")
+
+
+def fetch(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as page:
+            return page.status, page.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def refused(settings: Settings) -> str:
+    """What `start` says against these settings."""
+    with pytest.raises(ConfigurationError) as caught:
+        asyncio.run(App(settings).start())
+    return str(caught.value)
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def single(models: Path, tmp_path: Path) -> Path:
+    """A folder with one model."""
+    shutil.copytree(models / "tiny-gru", tmp_path / "tiny-gru")
+    return tmp_path
+
+
+def test_a_port_in_use_is_named(single: Path, taken: int) -> None:
+    assert f"port {taken} of 127.0.0.1" in refused(Settings(models=single, port=taken, metrics_port=0))
+
+
+def test_a_metrics_port_in_use_is_named(single: Path, taken: int) -> None:
+    assert f"metrics port {taken}" in refused(Settings(models=single, port=0, metrics_port=taken))
+
+
+def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert f"no folder {missing}" in refused(Settings(models=missing, port=0, metrics_port=0))
+    assert f"{tmp_path} holds no" in refused(Settings(models=tmp_path, port=0, metrics_port=0))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all"])
+def test_a_corrupt_model_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "broken" / "1" / "model.onnx"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    assert str(file) in refused(Settings(models=tmp_path, port=0, metrics_port=0))
+
+
+def test_a_model_cut_short_is_named(single: Path) -> None:
+    file = single / "tiny-gru" / "1" / "model.onnx"
+    file.write_bytes(file.read_bytes()[:-200])
+    assert str(file) in refused(Settings(models=single, port=0, metrics_port=0))
+
+
+def test_a_model_in_a_folder_of_another_name_is_told_where_it_belongs(single: Path) -> None:
+    (single / "tiny-gru").rename(single / "other")
+    assert "move it to tiny-gru/1/" in refused(Settings(models=single, port=0, metrics_port=0))
+
+
+def test_metrics_count_what_was_answered(single: Path) -> None:
+    async def test() -> None:
+        async with running(single) as app:
+            async with headrace.connect(f"127.0.0.1:{app.port}") as client, await client.open("tiny-gru") as sequence:
+                for _ in range(3):
+                    await sequence.step(CHUNK)
+                samples = scraped((await get(app, "/metrics"))[1])
+        for name in ("queue_seconds", "step_seconds", "compute_seconds", "batch_rows", "batch_tokens"):
+            assert samples[f"headrace_{name}_count", ""] == samples[f"headrace_{name}_bucket", "+Inf"] == 3
+        assert samples["headrace_batch_tokens_bucket", "1.0"] == 0
+        assert samples["headrace_batch_tokens_bucket", "2.0"] == 3  # each batch was one chunk of two time steps
+        assert samples["headrace_steps_total", ""] == 3
+        assert samples["headrace_tokens_total", ""] == 6
+        assert samples["headrace_live_sequences", ""] == 1
+
+    asyncio.run(test())
+
+
+def scraped(text: str) -> dict[tuple[str, str], float]:
+    """(name, upper bound or "") → value, of a server with one lane."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(sample.name, sample.labels.get("le", "")): sample.value for sample in samples}
+
+
+def test_draining_is_told_to_probes_and_answers_what_was_admitted(single: Path) -> None:
+    async def test() -> None:
+        journal = HeldJournal()
+        async with running(single, journal) as app, headrace.connect(f"127.0.0.1:{app.port}") as client:
+            assert await get(app, "/healthz") == (200, "ok\n")
+            assert (await get(app, "/elsewhere"))[0] == 404
+            sequence = await client.open("tiny-gru")
+            step = asyncio.create_task(sequence.step(CHUNK))
+            assert await asyncio.to_thread(journal.reached.wait, 20)
+            drain = asyncio.create_task(app.models.drain())
+            await asyncio.sleep(0)  # it begins, and waits for the step
+            assert await get(app, "/healthz") == (503, "draining\n")
+            assert not drain.done() and not step.done()
+            journal.free.set()
+            assert (await step).shape == (2, 3)
+            await drain
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def test_every_wrong_setting_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_text('port = 99999\nprot = 8001\ndevice = "tpu"\nlanes = 2\n')
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(file, {"batch_rows": 0})
+    for name in ("port:", "prot:", "device:", "batch_rows:"):
+        assert name in str(caught.value)
+    assert "lanes" not in str(caught.value)
+
+
+def test_what_is_given_overrides_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_text("port = 9000\nlanes = 2\n")
+    settings = Settings.load(file, {"port": 9001})
+    assert (settings.port, settings.lanes, settings.batch_rows) == (9001, 2, Settings().batch_rows)
+
+
+@pytest.mark.parametrize("text", [None, "port = "])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "headrace.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"headrace\.toml cannot be read"):
+        Settings.load(file, {})
+
+
+def test_the_command_ends_with_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "headrace", "serve", "--models", str(tmp_path / "missing")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("headrace: there is no folder")
