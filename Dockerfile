@@ -4,7 +4,8 @@
 #   docker run -p 8001:8001 -p 8002:8002 -v "$PWD/models:/models:ro" headrace
 #
 # For NVIDIA GPUs `--build-arg EXTRAS=cuda` adds the libraries of CUDA 13 and cuDNN 9 that ONNX Runtime asks for; the
-# driver comes from the host (`docker run --gpus all`). Where they do not fit together the server says so and uses the CPU.
+# driver comes from the host (`docker run --gpus all`). No run on a GPU has been made yet. Where something is missing the
+# server says what, and uses the CPU.
 
 # Both stages have the same base: the environment moves from one to the other with links into its interpreter.
 ARG BASE=python:3.11-slim
