@@ -169,7 +169,7 @@ class Ledger(ABC):
         times += [step.deadline + self._settings.grace for step in self.sent if not step.given_up]
         if not self.opened.done():
             times.append(self._opened_by)
-        if self.not_before > now and (self.waiting or self.phase is Phase.NEW):
+        if self.not_before > now and (self.phase is Phase.NEW or not self.idle):
             times.append(self.not_before)
         return min(times, default=inf)
 

@@ -198,6 +198,24 @@ def test_steps_called_behind_one_that_is_cancelled_in_the_queue_fail(loop: async
     assert [outcome(s) for s in (sent, relied, after)] == [1, WrongPosition, 9]
 
 
+def test_a_retry_that_waited_for_earlier_steps_too_is_not_forgotten(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    line.server.paused = True
+    line.submit(ledger, 1)
+    line.write()
+    refused = line.submit(ledger, 2)
+    line.session.next_frame(line.now)
+    told = pb.Error(key=ledger.key, position=1, code=pb.OVERLOADED, message="full", retry_after_ms=100)
+    line.session.receive(pb.Reply(errors=[told]), line.now)  # overtakes the answer to the step before
+    line.server.release()
+    line.exchange()
+    assert line.session.due == 0.1
+    line.now = line.session.due
+    line.exchange()
+    assert outcome(refused) == 3
+
+
 def test_a_lost_answer_is_asked_for_until_it_is_given(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop)
     ledger = line.open()
