@@ -38,8 +38,8 @@ DISPATCHERS = ("headrace.cli",)
 
 #: Library → where it may be imported.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "torch": ("headrace.training", "headrace.export"),
-    "onnxruntime": ("headrace.server.engine", "headrace.server.device", "headrace.export"),
+    "torch": ("headrace.training", "headrace.export", "headrace.bench.reference"),
+    "onnxruntime": ("headrace.server.engine", "headrace.server.device", "headrace.export", "headrace.bench.bare"),
     "grpc": ("headrace.server.rpc", "headrace.server.app", "headrace.client", "headrace.bench"),
     "prometheus_client": ("headrace.server.metrics", "headrace.server.health", "headrace.server.app"),
 }
