@@ -178,7 +178,15 @@ class Ordered(Ledger):
         """When all that was sent is answered, what was parked and what waits can go on."""
         if self._hold and not self._sent:
             parked, self._parked = sorted(self._parked, key=lambda pair: _position(pair[0])), []
-            self._go_on(parked, self.position if self._told is None else self._told)
+            self._go_on(parked, self._stands())
+
+    def _stands(self) -> int:
+        """Where the sequence stands when all that was sent is answered: where the answers say, unless the server
+        expects what no step of ours led to. A position within what was sent counted steps that failed later.
+        """
+        if self._told is None or self.position <= self._told <= self._tail:
+            return self.position
+        return self._told
 
     def _go_on(self, candidates: Sequence[tuple[Step, HeadraceError | None]], start: int) -> None:
         """Writing goes on at `start`, with those candidates [by position] that join up from there; others fail."""

@@ -298,6 +298,33 @@ def test_nothing_goes_out_behind_a_cancelled_step_until_its_fate_is_known(loop: 
     assert frame is not None and not frame.steps.keys and frame.cancels.keys
 
 
+def test_steps_cancelled_one_after_the_other_leave_the_sequence_where_it_was(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    line.server.paused = True
+    steps = [line.submit(ledger, 1 << n) for n in range(3)]
+    line.write()
+    for step in (steps[1], steps[0]):  # the server's word on the third step still counts on the first one
+        step.answer.cancel()
+        line.session.give_up(ledger, step)
+    line.exchange()
+    line.server.paused = False
+    after = line.submit(ledger, 8)
+    line.exchange()
+    assert (outcome(after), ledger.position) == (8, 1)
+
+
+def test_a_position_that_nothing_explains_is_taken_from_the_server(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    line.server.live["a"].position = 7
+    first = line.submit(ledger, 1)
+    line.exchange()
+    second = line.submit(ledger, 2)
+    line.exchange()
+    assert [outcome(first), outcome(second), ledger.position] == [WrongPosition, 2, 8]
+
+
 def test_a_sequence_that_was_moved_by_others_is_given_up(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop)
     ledger = line.open()
