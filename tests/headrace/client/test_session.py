@@ -325,6 +325,22 @@ def test_a_position_that_nothing_explains_is_taken_from_the_server(loop: asyncio
     assert [outcome(first), outcome(second), ledger.position] == [WrongPosition, 2, 8]
 
 
+def test_a_step_cancelled_before_the_connection_was_lost_is_not_sent_again(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    kept, dropped = line.submit(ledger, 1), line.submit(ledger, 2)
+    line.write(Cut.WITHIN)  # the first one is applied
+    dropped.answer.cancel()
+    line.session.give_up(ledger, dropped)
+    line.break_off()
+    line.write()  # the open alone
+    line.read()
+    line.break_off()  # and once more, before the first one's answer was asked for
+    line.exchange()
+    assert outcome(kept) == 1
+    assert line.server.live["a"].applied == 1
+
+
 def test_a_sequence_that_was_moved_by_others_is_given_up(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop)
     ledger = line.open()
