@@ -5,7 +5,7 @@
 #
 # For NVIDIA GPUs `--build-arg EXTRAS=cuda` adds the libraries of CUDA 13 and cuDNN 9 that ONNX Runtime asks for; the
 # driver comes from the host (`docker run --gpus all`). No run on a GPU has been made yet. Where something is missing the
-# server says what, and uses the CPU.
+# server uses the CPU; told `serve --device cuda`, it says what is missing and stops.
 
 # Both stages have the same base: the environment moves from one to the other with links into its interpreter.
 ARG BASE=python:3.11-slim
