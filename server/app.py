@@ -60,9 +60,7 @@ class App:
         self._inference = InferenceService(self.models, self._clock)
         try:
             self._server, self.port = await self._listen()
-            self._health = HealthServer(
-                self.settings.host, self.settings.metrics_port, registry, lambda: self.models.ready
-            )
+            await self._open_health(registry)
         except ConfigurationError:
             self.models.stop()
             raise
@@ -79,6 +77,14 @@ class App:
         await self._server.stop(self.settings.drain_seconds)
         await asyncio.to_thread(self._health.stop)
         await asyncio.to_thread(self.models.stop)
+
+    async def _open_health(self, registry: CollectorRegistry) -> None:
+        host, port = self.settings.host, self.settings.metrics_port
+        try:
+            self._health = HealthServer(host, port, registry, lambda: self.models.ready)
+        except ConfigurationError:
+            await self._server.stop(None)  # or its threads keep the process from ending
+            raise
 
     async def _listen(self) -> tuple[grpc.aio.Server, int]:
         limit = HARD_LIMIT * self.settings.frame_bytes

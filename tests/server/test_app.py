@@ -89,6 +89,10 @@ def test_a_port_in_use_is_named(single: Path, taken: int) -> None:
     assert f"port {taken} of 127.0.0.1" in refused(Settings(models=single, port=taken, metrics_port=0))
 
 
+def test_a_metrics_port_in_use_is_named_and_nothing_keeps_running(single: Path, taken: int) -> None:
+    assert f"metrics port {taken}" in refused(Settings(models=single, port=0, metrics_port=taken))
+
+
 def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     assert f"no folder {missing}" in refused(Settings(models=missing, port=0, metrics_port=0))
