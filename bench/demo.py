@@ -25,6 +25,9 @@ from .server import Running, serving
 #: Load of the table: so many steps in a frame, on so many connections, for so many seconds a model.
 ROWS, CONNECTIONS, SECONDS = 64, 2, 2.0
 
+#: The table needs so many, also where the output is no terminal.
+COLUMNS = 140
+
 #: Of a model without state a row is a whole sequence: about as long as those of the real data.
 WHOLE_SEQUENCE = 15
 
@@ -45,7 +48,7 @@ class Line:
 
 def demo(folder: Path, *, quick: bool) -> None:
     """Trains, exports, serves, streams, cuts and resumes. Raises SystemExit if what it shows is not as it should be."""
-    console = Console()
+    console = Console(width=max(Console().width, COLUMNS))
     runs, models = folder / "runs", folder / "models"
     console.rule("train")
     _headrace("train", "all", "--out", str(runs), *(["--quick"] if quick else []))
