@@ -16,6 +16,7 @@ help:
 	@echo "make bench   measures the server against bare ONNX Runtime"
 	@echo "make lint    style, types and import rules"
 	@echo "make proto   generates protos/*_pb2.py from protos/*.proto"
+	@echo "make proto-check   compares them with what is there"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

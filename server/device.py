@@ -25,6 +25,7 @@ def choose(wanted: Literal["auto", "cpu", "cuda"]) -> Device:
         return "CUDA"
     if wanted == "cuda":
         raise ConfigurationError(f"device is set to cuda, but {missing}; install it, or set device to auto")
+    log.info("serving on the CPU: %s", missing)
     return "CPU"
 
 
