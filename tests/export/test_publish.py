@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -89,18 +90,22 @@ def test_an_invalid_graph_is_refused(tiny: Traced, tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """As on a disk that is nearly full: no file may grow beyond 1,000 bytes."""
+    """As on a disk that is nearly full: no file may grow beyond 1,000 bytes.
+
+    Not a fixture: the limit must be gone when pytest reports the test, for its own output may be such a file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("small_files")
 def test_half_a_file_is_never_left_behind(tiny: Traced, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    with small_files(), pytest.raises(ConfigurationError, match="cannot be written"):
         publish(tiny.graph, tiny.spec, tmp_path)
     assert everything(tmp_path) == ["tiny-gru"]
 

@@ -189,7 +189,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None) -
 
 
 def test_the_command_ends_with_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "headrace", "serve", "--models", str(tmp_path / "missing")]
+    command = [sys.executable, "-m", "headrace", "serve", "--device", "cpu", "--models", str(tmp_path / "missing")]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
