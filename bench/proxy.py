@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback whose connections can be cut: what a lost network looks like to a client."""
+"""A TCP proxy on loopback whose connections can be cut or frozen: what a lost network looks like to a client."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ CHUNK = 1 << 16
 
 
 class Proxy:
-    """Mutable: `_writers`, both ends of each open connection."""
+    """Mutable: `_writers`, both ends of each open connection, and `_frozen`, those to which nothing comes through."""
 
     def __init__(self, target: str) -> None:
         self._host, _, port = target.rpartition(":")
         self._port = int(port)
         self._writers: set[asyncio.StreamWriter] = set()
         self.cuts = 0
+        self._frozen: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
         """Ends all connections at once, without a goodbye."""
@@ -24,15 +25,28 @@ class Proxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def freeze(self) -> None:
+        """Nothing comes through on today's connections any more, and nobody is told; later ones work."""
+        self._frozen |= self._writers
+
     async def join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carries bytes both ways until either end is gone."""
         far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         ends = {writer, far_writer}
         self._writers |= ends
         try:
-            await asyncio.gather(_carry(reader, far_writer), _carry(far_reader, writer))
+            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
         finally:
             self._writers -= ends
+            self._frozen -= ends
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(CHUNK):
+                if writer not in self._frozen:
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
 
 
 @asynccontextmanager
@@ -45,11 +59,3 @@ async def proxy(target: str) -> AsyncIterator[tuple[Proxy, str]]:
     finally:
         server.close()
         made.cut()
-
-
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-    writer.close()

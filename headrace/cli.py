@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, TextIO, get_origin
 import typer
 from rich.console import Console
 
+from headrace.server.settings import Settings
+
 from .errors import HeadraceError
-from .server.settings import Settings
 
 app = typer.Typer(
     help="Stateful sequence models: from PyTorch to a gRPC server that keeps their states.",
@@ -102,8 +103,8 @@ def stream(
     """Streams CSV lines (one a time step) or text through a model, and prints the results as they come."""
     import asyncio
 
-    from headrace import connect
-    from headrace.stream import stream as run
+    from . import connect
+    from .stream import stream as run
 
     async def session(lines: TextIO) -> None:
         async with connect(address) as client:
@@ -116,7 +117,7 @@ def stream(
 @app.command()
 def models(address: Address = "127.0.0.1:8001") -> None:
     """Lists what a server serves."""
-    from headrace import connect_blocking
+    from . import connect_blocking
 
     with connect_blocking(address) as client:
         for served in client.models():

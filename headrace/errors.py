@@ -6,9 +6,10 @@ HeadraceError
 ├── UnknownSequence     never opened on this connection, closed, or expired: open it (again)
 ├── AlreadyExists       a fresh open of a sequence that is live
 ├── WrongPosition       the step is ahead of or behind the sequence; carries the position that is expected
-├── TakenOver           another connection resumed the sequence: it has one owner at a time
+├── TakenOver           another open took the sequence: it has one owner at a time
 ├── Overloaded          a bound is reached: back off and retry; carries a hint after how long
-├── DeadlineExceeded    the step's time ran out before it was computed; nothing was applied
+├── DeadlineExceeded    the step's time ran out: told by the server, it was not applied; told by the client for want of
+│                       an answer, the sequence's position will tell
 ├── Cancelled           the step was cancelled before it was computed; nothing was applied
 ├── Unavailable         the server cannot commit now (draining, journal failing); retry here or on another replica
 ├── ModelFailed         the model could not compute this row (runtime error, non-finite state); state as before
@@ -63,7 +64,7 @@ class Overloaded(HeadraceError):
 
 
 class DeadlineExceeded(HeadraceError):
-    """The deadline of the step passed before it was computed."""
+    """The deadline of the step passed before it was computed, or before its answer came."""
 
 
 class Cancelled(HeadraceError):

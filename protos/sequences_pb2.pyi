@@ -12,6 +12,7 @@ class OpenMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FRESH: _ClassVar[OpenMode]
     RESUME: _ClassVar[OpenMode]
     REPLACE: _ClassVar[OpenMode]
+    REJOIN: _ClassVar[OpenMode]
 
 class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -30,6 +31,7 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 FRESH: OpenMode
 RESUME: OpenMode
 REPLACE: OpenMode
+REJOIN: OpenMode
 UNSPECIFIED: ErrorCode
 INVALID_INPUT: ErrorCode
 UNKNOWN_MODEL: ErrorCode

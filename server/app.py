@@ -30,6 +30,15 @@ log = logging.getLogger(__name__)
 #: a lane's thread waiting for longer than its batch takes.
 SWITCH_INTERVAL = 1e-4
 
+#: A connection without a sign of life for so long is asked for one, and given up after as long again: its sequences
+#: are then free to expire. Clients may ask as well, not more often than every 5 s.
+KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 30_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+]
+
 #: gRPC itself refuses messages beyond so many times the frame limit; in between they get a typed error.
 HARD_LIMIT = 4
 
@@ -92,6 +101,7 @@ class App:
             ("grpc.max_receive_message_length", limit),
             ("grpc.max_send_message_length", -1),  # what was applied must be told, however large
             ("grpc.so_reuseport", 0),  # or a second server on the port would share its connections unnoticed
+            *KEEPALIVE,
         ]
         server = grpc.aio.server(options=options)
         server.add_generic_rpc_handlers((self._sequences.handler(), self._inference.handler()))

@@ -17,6 +17,7 @@ class Mode(Enum):
     FRESH = auto()
     RESUME = auto()
     REPLACE = auto()
+    REJOIN = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,12 @@ from .steps import Answers, Failed, Opened
 #: Incarnation of sequences that were begun by a named step: no client knows it, so none resumes by it unawares.
 NO_INCARNATION = 0
 
+#: Modes that never begin a sequence.
+GOING_ON = (Mode.RESUME, Mode.REJOIN)
+
 
 def open_sequence(state: State, command: Open, version: str, now: float) -> Answers:
-    """Answered by Opened, or by Failed with AlreadyExists, UnknownSequence, Overloaded or InvalidInput."""
+    """Answered by Opened, or by Failed: AlreadyExists, UnknownSequence, TakenOver, Overloaded or InvalidInput."""
     try:
         return _open(state, command, version, now)
     except HeadraceError as error:
@@ -32,9 +35,10 @@ def _open(state: State, command: Open, version: str, now: float) -> Answers:
     if live is not None and command.mode is Mode.REPLACE and not _same(state, command, live):
         state.remove(live, TAKEN)
         live = None
-    if live is None and command.mode is Mode.RESUME:
+    if live is None and command.mode in GOING_ON:
         raise _not_live(command)
     number = state.sequences.create(command.name, command.incarnation, now) if live is None else live
+    state.sequences.incarnation[number] = command.incarnation
     state.sequences.owner[number], state.sequences.key[number] = command.sink, command.key
     state.sequences.used[number] = now
     state.handles[command.sink][command.key] = number
@@ -47,8 +51,10 @@ def _permitted(state: State, command: Open) -> int | None:
     handles, live = state.handles[command.sink], state.sequences.names.get(command.name)
     if handles[command.key] >= 0 and handles[command.key] != live:
         raise AlreadyExists(f"key {command.key} is another live sequence of this connection; choose a free key")
-    if live is None and command.mode is Mode.RESUME:
+    if live is None and command.mode in GOING_ON:
         raise _not_live(command)
+    if live is not None and command.mode is Mode.REJOIN and not _same(state, command, live):
+        raise TakenOver(f"another client took over sequence {command.name[1]!r}; resume it to take it back")
     if live is not None and command.mode is Mode.FRESH and not _same(state, command, live):
         raise AlreadyExists(f"sequence {command.name[1]!r} is live; resume it, replace it, or choose another id")
     if handles[command.key] < 0:

@@ -158,4 +158,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_reconnect_backoff_ms", longest),
         ("grpc.max_receive_message_length", settings.reply_bytes),
         ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", int(settings.keepalive * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(settings.keepalive * 1000)),
+        ("grpc.http2.max_pings_without_data", 0),
     ]

@@ -47,13 +47,13 @@ class Opening:
     incarnation: int
     tenant: str
 
-    def message(self, key: int, resume: bool) -> pb.Open:
+    def message(self, key: int, rejoin: bool) -> pb.Open:
         return pb.Open(
             key=key,
             model=self.model,
             version=self.version,
             id=self.id,
-            mode=pb.RESUME if resume else self.mode,
+            mode=pb.REJOIN if rejoin else self.mode,
             incarnation=self.incarnation,
             tenant=self.tenant,
         )
@@ -129,8 +129,9 @@ class Ledger(ABC):
             self.opened.set_result(told)
 
     def message(self) -> pb.Open:
-        """A sequence that was open once is resumed: begun anew, its state would be lost unseen."""
-        return self.opening.message(self.key, resume=self.opened.done() and bool(self.opening.id))
+        """A sequence that was open once is rejoined: begun anew its state would be lost unseen, and resumed it would be
+        taken from whoever has it by now."""
+        return self.opening.message(self.key, rejoin=self.opened.done() and bool(self.opening.id))
 
     def not_opened(self, error: HeadraceError, now: float) -> None:
         """The server's refusal of an Open."""

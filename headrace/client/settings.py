@@ -21,6 +21,9 @@ class Settings(BaseModel):
     backoff_first: PositiveFloat = 0.05
     """Longest pause before the first attempt to reconnect; it doubles up to `backoff_longest`, each drawn at random."""
     backoff_longest: PositiveFloat = 2.0
+    keepalive: PositiveFloat = 20.0
+    """A connection on which nothing came for so long is asked for a sign of life; twice this without one, and it is
+    made anew. Servers of Headrace allow one question in 5 s."""
     pipeline: int = Field(default=8, ge=1)
     """Steps of one sequence under way at once; the server keeps the replies to as many for re-sends."""
     frame_bytes: int = Field(default=2 << 20, ge=1)

@@ -29,7 +29,12 @@ from .frames import (
     write_reply,
 )
 
-MODES = {pb.FRESH: Mode.FRESH, pb.RESUME: Mode.RESUME, pb.REPLACE: Mode.REPLACE}
+MODES = {
+    pb.FRESH: Mode.FRESH,
+    pb.RESUME: Mode.RESUME,
+    pb.REPLACE: Mode.REPLACE,
+    pb.REJOIN: Mode.REJOIN,
+}
 
 #: Ids are at most so long, in bytes of UTF-8.
 MOST_ID_BYTES = 128

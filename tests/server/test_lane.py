@@ -276,6 +276,26 @@ def test_resume_takes_over_and_cancels_what_was_queued(bench: Bench) -> None:
     assert [a.outputs[0][0, 0] for a in other.take() if isinstance(a, Stepped)] == [1, 3]
 
 
+def test_who_lost_its_sequence_while_away_does_not_take_it_back_by_rejoining(bench: Bench) -> None:
+    bench.open(incarnation=7)
+    bench.value((1, 0, [1]))
+    bench.do(Leave(bench.client))
+    assert bench.open(1, "a", Mode.REJOIN, 7).position == 1  # nobody took it meanwhile
+    bench.do(Leave(bench.client))
+    other = Heard()
+    bench.open(9, "a", Mode.RESUME, 1234, sink=other)
+    bench.do(Open(bench.client, 1, ("", "a"), Mode.REJOIN, 7))
+    assert isinstance(error_of(list(bench.client.take())), TakenOver)
+    assert not other.take()  # the new owner is not disturbed, and may rejoin itself
+    assert bench.open(9, "a", Mode.REJOIN, 1234, sink=other).position == 1
+    assert bench.open(1, "a", Mode.RESUME, 8).position == 1  # said expressly, it is taken back
+
+
+def test_rejoining_never_begins_a_sequence(bench: Bench) -> None:
+    bench.do(Open(bench.client, 1, ("", "a"), Mode.REJOIN, 7))
+    assert isinstance(error_of(list(bench.client.take())), UnknownSequence)
+
+
 def test_a_lost_connection_drops_its_queue_and_can_be_resumed(bench: Bench) -> None:
     bench.open()
     bench.value((1, 0, [1]))

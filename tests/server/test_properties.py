@@ -84,7 +84,7 @@ class Sequences(RuleBasedStateMachine):
         self.lane.admit(wait=False)
         self.client = Heard()
         for key in self.applied:
-            self.lane.post(Open(self.client, key, ("", f"s{key}"), Mode.RESUME, key + 1))
+            self.lane.post(Open(self.client, key, ("", f"s{key}"), Mode.REJOIN, key + 1))
         self.lane.admit(wait=False)
         self.client.take()
         for key in self.applied:

@@ -233,8 +233,10 @@ class FakeServer:
         refusal = self.refuse_open(told)
         if told.model not in SPECS:
             refusal = pb.Error(code=pb.UNKNOWN_MODEL, message="no such model")
-        elif told.mode == pb.RESUME and live is None:
+        elif told.mode in (pb.RESUME, pb.REJOIN) and live is None:
             refusal = pb.Error(code=pb.UNKNOWN_SEQUENCE, message="not live")
+        elif told.mode == pb.REJOIN and not same:
+            refusal = pb.Error(code=pb.TAKEN_OVER, message="another client has it")
         elif told.mode == pb.FRESH and live is not None and not same:
             refusal = pb.Error(code=pb.ALREADY_EXISTS, message="live")
         if refusal is not None:
@@ -248,6 +250,7 @@ class FakeServer:
         resumed = live is not None and (same or told.mode == pb.RESUME)
         if live is None or not resumed:
             live = Live(told.model, told.incarnation)
+        live.incarnation = told.incarnation
         if told.id:
             self.live[told.id] = live
         live.owner = (stream, told.key)

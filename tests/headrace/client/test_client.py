@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import headrace
+from headrace.bench.proxy import proxy
 from headrace.client import Client, Sequence, Settings
 from headrace.errors import (
     AlreadyExists,
@@ -282,7 +283,38 @@ def test_many_cuts_in_a_row() -> None:
             server.cuts = deque([Cut.UNANSWERED, Cut.BEFORE, Cut.UNANSWERED, Cut.WITHIN])
             assert await asyncio.gather(*(total(s, 1) for _ in range(6))) == [1, 2, 3, 4, 5, 6]
             assert (server.live["a"].applied, server.connections) == (6, 5)
-            assert {o.mode for f in server.frames[1:] for o in f.opens} == {pb.RESUME}
+            assert {o.mode for f in server.frames[1:] for o in f.opens} == {pb.REJOIN}
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_died_in_silence_is_made_anew() -> None:
+    async def main() -> None:
+        brief = QUICK.model_copy(update={"keepalive": 0.1})
+        async with (
+            FakeServer() as server,
+            proxy(server.address) as (network, address),
+            Client(address, brief) as client,
+        ):
+            s = await client.open("sum", "a")
+            assert await total(s, 1) == 1
+            network.freeze()
+            assert await total(s, 2) == 3  # well before the step's own patience of 30 s
+            assert server.connections == 2
+
+    asyncio.run(main())
+
+
+def test_who_was_taken_over_while_away_is_told() -> None:
+    async def main() -> None:
+        async with served() as (server, client):
+            s = await client.open("sum", "a")
+            assert await total(s, 1) == 1
+            server.live["a"].incarnation += 1  # another client resumed it
+            server.cuts = deque([Cut.BEFORE])
+            with pytest.raises(TakenOver):
+                await total(s, 1)
+            assert server.live["a"].applied == 1
 
     asyncio.run(main())
 
