@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headrace.errors import HeadraceError
 from headrace.spec import ModelSpec
 
 from .state import State
@@ -20,6 +22,7 @@ ROWS = tuple(float(2**e) for e in range(11))
 TOKENS = tuple(float(2**e) for e in range(16))
 
 LABELS = ("model", "version", "lane")
+NOWHERE = ("", "", "")
 HISTOGRAMS = {
     "queue_seconds": ("From arrival to the start of the batch, of each step", SECONDS),
     "compute_seconds": ("Run of a batch on the runtime", SECONDS),
@@ -67,7 +70,7 @@ class LaneMeter:
         self.histograms = {name: Histogram(bounds) for name, (_, bounds) in HISTOGRAMS.items()}
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.gauges = dict.fromkeys(GAUGES, 0)
-        self.errors: dict[str, int] = {}
+        self.errors: Counter[str] = Counter()
 
     def tick(self, pieces: Sequence[Steps], began: float, ran: float, now: float) -> None:
         """A committed batch: arrival of its pieces, start and end of its run, and the present, in seconds."""
@@ -84,8 +87,7 @@ class LaneMeter:
     def answered(self, answers: Answers) -> None:
         for _, answer in answers:
             if isinstance(answer, Failed):
-                code = type(answer.error).__name__
-                self.errors[code] = self.errors.get(code, 0) + 1
+                self.errors[type(answer.error).__name__] += 1
 
     def gauge(self, state: State) -> None:
         self.gauges["live_sequences"] = len(state.sequences)
@@ -94,17 +96,22 @@ class LaneMeter:
 
 
 class Metrics(Collector):
-    """All lanes' figures, collected when somebody scrapes."""
+    """All lanes' figures, collected when somebody scrapes; and `_refused`, errors met before a lane was reached."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._meters: list[LaneMeter] = []
+        self._refused: Counter[str] = Counter()
         registry.register(self)
 
     def lane(self, spec: ModelSpec, version: str, lane: int) -> LaneMeter:
         meter = LaneMeter((spec.name, version, str(lane)))
         self._meters.append(meter)
         return meter
+
+    def refused(self, error: HeadraceError) -> None:
+        """An open or a step that no lane has seen: its labels other than the code are empty."""
+        self._refused[type(error).__name__] += 1
 
     def collect(self) -> Iterable[Metric]:
         for name, (text, _) in HISTOGRAMS.items():
@@ -127,7 +134,7 @@ class Metrics(Collector):
                 counter.add_metric(meter.labels, meter.counters[name])
             yield counter
         errors = CounterMetricFamily("headrace_errors", "Failed opens and steps, by error", labels=(*LABELS, "code"))
-        for meter in self._meters:
-            for code, count in list(meter.errors.items()):
-                errors.add_metric((*meter.labels, code), count)
+        for labels, counts in [(NOWHERE, self._refused), *((meter.labels, meter.errors) for meter in self._meters)]:
+            for code, count in list(counts.items()):
+                errors.add_metric((*labels, code), count)
         yield errors

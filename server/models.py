@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from zlib import crc32
 
-from headrace.errors import Overloaded, Unavailable, UnknownModel
+from headrace.errors import HeadraceError, Overloaded, Unavailable, UnknownModel
 from headrace.spec import ModelSpec
 
 from .commands import Command
@@ -91,9 +91,13 @@ class Model:
 
 
 class Models:
-    """All served versions of all models, newest last."""
+    """All served versions of all models, newest last.
 
-    def __init__(self, models: list[Model]) -> None:
+    refused: told of each open and step that was refused before it reached a lane.
+    """
+
+    def __init__(self, models: list[Model], refused: Callable[[HeadraceError], None] = lambda error: None) -> None:
+        self.refused = refused
         self._versions: dict[str, dict[str, Model]] = {}
         for model in sorted(models, key=lambda m: _age(m.version)):
             self._versions.setdefault(model.spec.name, {})[model.version] = model

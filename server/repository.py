@@ -43,7 +43,8 @@ def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clo
     """
     device = choose(settings.device)
     return Models(
-        [_load(file, settings, device, journal, metrics, post, clock) for file in find_files(settings.models)]
+        [_load(file, settings, device, journal, metrics, post, clock) for file in find_files(settings.models)],
+        metrics.refused,
     )
 
 

@@ -49,10 +49,10 @@ class Call:
         try:
             self._submit(models, request, now, deadline)
         except HeadraceError as error:
-            self._refuse(error)
+            self._refuse(models, error)
         except Exception as error:
             log.exception("a request failed")
-            self._refuse(ModelFailed(f"the server failed on this request: {error!r}"))
+            self._refuse(models, ModelFailed(f"the server failed on this request: {error!r}"))
 
     def deliver(self, answer: Answer) -> None:
         """An answer to some of the rows."""
@@ -93,7 +93,8 @@ class Call:
         self._waiting = len(ask.packed.lengths)
         ask.model.submit(ask.lane, ask.command(self, now, deadline), self._waiting)
 
-    def _refuse(self, error: HeadraceError) -> None:
+    def _refuse(self, models: Models, error: HeadraceError) -> None:
+        models.refused(error)
         self.error, self._waiting = error, 0
         self._done(self)
 

@@ -133,6 +133,8 @@ class Stream:
 
     def _say(self, *answers: Failed) -> None:
         """Answers given here, to rows that never passed the gate."""
+        for answer in answers:
+            self._models.refused(answer.error)
         self._outbox += answers
         self._waiting += len(answers)
         self._changed.set()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from headrace.errors import InvalidInput, ModelFailed
+from headrace.errors import InvalidInput, ModelFailed, Overloaded
 from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, LaneMeter, Metrics
 from headrace.server.steps import Closed, Failed
 
@@ -48,6 +48,14 @@ def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter
     assert (read(registry, "batch_rows_count"), read(registry, "batch_rows_sum")) == (1, 3)
     assert (read(registry, "batch_tokens_count"), read(registry, "batch_tokens_sum")) == (1, 6)
     assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (3, 6)
+
+
+def test_what_no_lane_has_seen_is_counted_without_its_labels(registry: CollectorRegistry) -> None:
+    metrics = Metrics(registry)
+    metrics.refused(Overloaded("x"))
+    metrics.refused(Overloaded("x"))
+    labels = {"model": "", "version": "", "lane": "", "code": "Overloaded"}
+    assert registry.get_sample_value("headrace_errors_total", labels) == 2
 
 
 def test_failures_are_counted_by_error(registry: CollectorRegistry, meter: LaneMeter) -> None:
