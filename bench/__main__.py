@@ -19,4 +19,5 @@ def main(names: list[str]) -> None:
         MEASUREMENTS[name](RESULTS)
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])

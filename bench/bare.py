@@ -6,12 +6,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 
-from headrace.spec import LENGTHS, METADATA_KEY, ModelSpec
-
-from .load import inputs
+from headrace.contract import read_model
+from headrace.spec import LENGTHS
 
 BATCHES = (1, 8, 32, 64, 128, 256)
 
@@ -23,13 +21,12 @@ class Bare:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        metadata = {p.key: p.value for p in onnx.load(file).metadata_props}
-        self.spec = ModelSpec.from_json(metadata[METADATA_KEY])
+        _, self.spec = read_model(file)
 
     def rate(self, rows: int, seconds: float) -> float:
         """Rows a second at this batch."""
-        values = inputs(self.spec, rows, np.random.default_rng(0))
-        feed = {i.name: v for i, v in zip(self.spec.inputs, values, strict=True)}
+        rng = np.random.default_rng(0)
+        feed = {i.name: i.sample(rows, rng) for i in self.spec.inputs}
         feed |= {s.input: np.zeros((rows, *s.shape), s.dtype) for s in self.spec.states}
         feed[LENGTHS] = np.ones(rows, np.int64)
         runs, began = 0, time.perf_counter()

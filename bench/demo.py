@@ -18,7 +18,7 @@ import headrace
 from headrace.client import Client, Result, ServedModel
 from headrace.spec import ModelSpec
 
-from .load import Load, frames, inputs
+from .load import Load, frames
 from .proxy import proxy
 from .server import Running, serving
 
@@ -108,7 +108,7 @@ async def _accuracy(client: Client, spec: ModelSpec) -> float:
 
 async def _cut_and_resume(address: str, spec: ModelSpec) -> tuple[int, bool]:
     """One sequence through connections that are cut, and the same one through a quiet line: cuts, and whether equal."""
-    values = inputs(spec, STEPS, np.random.default_rng(1))[0]
+    values = spec.inputs[0].sample(STEPS, np.random.default_rng(1))
     async with (
         proxy(address) as (line, through),
         headrace.connect(through) as shaky,

@@ -33,16 +33,6 @@ class Load:
         return float(np.percentile(self.latencies, q))
 
 
-def inputs(spec: ModelSpec, tokens: int, rng: np.random.Generator) -> list[NDArray[np.generic]]:
-    """Random values that the model takes, packed: [tokens, *shape] each."""
-    return [
-        rng.integers(0, i.vocabulary or 2, (tokens, *i.shape))
-        if i.dtype == "int64"
-        else rng.standard_normal((tokens, *i.shape), np.float32)
-        for i in spec.inputs
-    ]
-
-
 class Frames:
     """One connection with `rows` sequences of a model, each of which makes one step of `length` in every frame."""
 
@@ -53,7 +43,8 @@ class Frames:
         self._spec, self._rows, self._length, self._name = spec, rows, length, name
         self._keys = np.arange(rows, dtype="<u4").tobytes()
         self._lengths = np.full(rows, length, "<i8").tobytes()
-        self._values = [v.tobytes() for v in inputs(spec, rows * length, np.random.default_rng(0))]
+        rng = np.random.default_rng(0)
+        self._values = [i.sample(rows * length, rng).tobytes() for i in spec.inputs]
         self._position = 0
 
     async def open(self) -> None:

@@ -18,9 +18,10 @@ from rich.progress import Progress
 from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec, Parity
 from headrace.training.models import SequenceModel
+from headrace.training.threads import torch_threads
 
 from .controls import forgetful, gated, misordered, misplaced, ragged, strained
-from .runners import eager, one_thread, runtime
+from .runners import eager, runtime
 from .streams import Batch, Cut, Grid, Named, Runner, alone, bounded, chunks, drive, single, whole
 from .trace import to_onnx
 
@@ -100,7 +101,7 @@ def _compared(
     """One for each batch and cut."""
     found, batches = [], list(grid.batches(spec, rng))
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    with one_thread(), bar:
+    with torch_threads(1), bar:
         for batch in bar.track(batches, description=f"verifying {spec.name}"):
             want = drive(truth, spec, batch, alone)
             for what, cut in _cuts(spec, rng).items():

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import onnx
 
+from headrace.contract import check, with_spec
 from headrace.errors import ConfigurationError
-from headrace.spec import METADATA_KEY, ModelSpec
-
-from .fits import fits
+from headrace.spec import ModelSpec
 
 FILE = "model.onnx"
 
@@ -32,7 +31,7 @@ def publish(graph: onnx.ModelProto, spec: ModelSpec, models: Path, version: str 
     """
     if version is not None and not VERSION.fullmatch(version):
         raise ConfigurationError(f"{version!r} cannot be a version: use letters, digits, '.', '_' and '-'")
-    fits(graph, spec)
+    check(graph, spec)
     content = _described(graph, spec)
     home = models / spec.name
     with _writable(home):
@@ -44,9 +43,7 @@ def publish(graph: onnx.ModelProto, spec: ModelSpec, models: Path, version: str 
 
 
 def _described(graph: onnx.ModelProto, spec: ModelSpec) -> bytes:
-    described = onnx.ModelProto()
-    described.CopyFrom(graph)
-    onnx.helper.set_model_props(described, {METADATA_KEY: spec.to_json()})
+    described = with_spec(graph, spec)
     try:
         onnx.checker.check_model(described, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

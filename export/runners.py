@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 
 import onnx
@@ -37,17 +35,6 @@ def runtime(graph: onnx.ModelProto) -> Runner:
     session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Single rows are too small to share: with more threads torch spends its time waiting for them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def versions() -> dict[str, str]:

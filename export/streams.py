@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.ragged import starts
-from headrace.spec import LENGTHS, Input, ModelSpec, State
+from headrace.ragged import spans, starts
+from headrace.spec import LENGTHS, ModelSpec, State
 
 Named = dict[str, NDArray[np.generic]]
 Runner = Callable[[Named], Named]
@@ -46,7 +46,7 @@ class Grid:
             every = rng.permutation(longest) + 1
             more = rng.integers(1, longest + 1, -longest % size)
             for lengths in np.concatenate([every, more]).reshape(-1, size):
-                yield Batch({i.name: _noise(i, int(lengths.sum()), rng) for i in spec.inputs}, lengths)
+                yield Batch({i.name: i.sample(int(lengths.sum()), rng) for i in spec.inputs}, lengths)
 
 
 def alone(left: Rows) -> tuple[Rows, Rows]:
@@ -99,7 +99,7 @@ def drive(run: Runner, spec: ModelSpec, batch: Batch, cut: Cut) -> Named:
     results: Named = {}
     while (left := batch.lengths - done).any():
         chosen, lengths = cut(left)
-        tokens = _tokens(starts(batch.lengths)[chosen] + done[chosen], lengths)
+        tokens = spans(starts(batch.lengths)[chosen] + done[chosen], lengths)
         feed = {name: values[tokens] for name, values in batch.inputs.items()}
         got = run(feed | {LENGTHS: lengths} | {name: values[chosen] for name, values in states.items()})
         for output in spec.outputs:
@@ -117,24 +117,10 @@ def drive(run: Runner, spec: ModelSpec, batch: Batch, cut: Cut) -> Named:
 
 def initial(state: State, rows: int) -> NDArray[np.generic]:
     """The state of `rows` fresh sequences, [rows, *shape]."""
-    cells = np.array(state.initial, state.dtype)  # [] or [cells]
-    cells = cells if cells.ndim == 0 else cells.reshape(state.shape)
-    return np.broadcast_to(cells, (rows, *state.shape)).copy()
-
-
-def _tokens(first: Rows, lengths: Rows) -> Rows:
-    """Indices first[k], first[k] + 1, … as many as lengths[k], for all k: [tokens]."""
-    index: Rows = np.arange(int(lengths.sum())) + np.repeat(first - starts(lengths), lengths)
-    return index
+    return np.repeat(state.cells()[None], rows, axis=0)
 
 
 def _place(results: Named, name: str, values: NDArray[np.generic], index: Rows, size: int) -> None:
     if name not in results:
         results[name] = np.zeros((size, *values.shape[1:]), values.dtype)
     results[name][index] = values
-
-
-def _noise(i: Input, tokens: int, rng: np.random.Generator) -> NDArray[np.generic]:
-    if i.dtype == "int64":
-        return rng.integers(0, i.vocabulary or 2, (tokens, *i.shape))
-    return rng.standard_normal((tokens, *i.shape), np.float32)

@@ -15,11 +15,11 @@ from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
 from torch.export import Dim
 
+from headrace.contract import check
 from headrace.errors import ConfigurationError
-from headrace.spec import LENGTHS, ModelSpec
+from headrace.spec import LENGTHS, ROWS, TOKENS, ModelSpec
 from headrace.training.models import SequenceModel
 
-from .fits import ROWS, TOKENS, fits
 from .overrides import ragged_operators, refuse
 from .translate import OPSET, TABLE
 
@@ -44,7 +44,7 @@ def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
     with torch.no_grad(), ragged_operators(model), _quiet(), _told(spec):
         exported = _exported(graph, spec)
     proto = _tidied(exported)
-    fits(proto, spec)
+    check(proto, spec)
     return proto
 
 

@@ -64,7 +64,11 @@ def starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def token_index(lengths: NDArray[np.int64], rows: NDArray[np.integer]) -> NDArray[np.int64]:
     """The indices, in packed values of `lengths`, of all time steps of the chosen `rows`, row after row: [tokens']."""
-    chosen = lengths[rows]
-    shift = np.repeat(starts(lengths)[rows] - starts(chosen), chosen)
+    return spans(starts(lengths)[rows], lengths[rows])
+
+
+def spans(first: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """first[k], first[k] + 1, … as many as lengths[k], for all k one after the other: [tokens]."""
+    shift = np.repeat(first - starts(lengths), lengths)
     index: NDArray[np.int64] = np.arange(len(shift), dtype=np.int64) + shift
     return index

@@ -5,9 +5,12 @@ The file is the contract between export and server: the server reads nothing els
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigurationError
@@ -18,8 +21,25 @@ METADATA_KEY = "headrace.spec"
 #: The graph input that carries the rows' lengths: int64 [rows].
 LENGTHS = "lengths"
 
+#: Names of a graph's two symbolic axes: time steps of all rows back to back, and rows.
+TOKENS: Literal["tokens"] = "tokens"
+ROWS: Literal["rows"] = "rows"
+
 Dtype = Literal["float32", "int64"]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A tensor of the graph, [tokens, *shape] or [rows, *shape]; `axis` is the name of its first, symbolic axis."""
+
+    name: str
+    dtype: Dtype
+    axis: Literal["tokens", "rows"]
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join([self.axis, *map(str, self.shape)])}]"
 
 
 class _Part(BaseModel):
@@ -35,6 +55,12 @@ class Input(_Part):
     """Axes of one time step, behind the packed token axis."""
     vocabulary: int | None = None
     """For token ids: they lie in [0, vocabulary)."""
+
+    def sample(self, tokens: int, rng: np.random.Generator) -> NDArray[Any]:
+        """Random values that the model takes, [tokens, *shape]."""
+        if self.dtype == "int64":
+            return rng.integers(0, self.vocabulary or 2, (tokens, *self.shape))
+        return rng.standard_normal((tokens, *self.shape), np.float32)
 
 
 class Output(_Part):
@@ -59,6 +85,11 @@ class State(_Part):
     shape: tuple[int, ...]
     initial: float | tuple[float, ...] = 0.0
     """Value of a fresh sequence: one number for every cell, or all cells in C order."""
+
+    def cells(self) -> NDArray[Any]:
+        """The value of a fresh sequence, [*shape]."""
+        given = np.asarray(self.initial, self.dtype)
+        return np.broadcast_to(given if given.ndim == 0 else given.reshape(self.shape), self.shape)
 
     @model_validator(mode="after")
     def _initial_fits(self) -> State:
@@ -119,12 +150,24 @@ class ModelSpec(_Part):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> ModelSpec:
-        ins = [LENGTHS, *(i.name for i in self.inputs), *(s.input for s in self.states)]
-        outs = [*(o.name for o in self.outputs), *(s.output for s in self.states)]
+        ins, outs = [t.name for t in self.graph_inputs], [t.name for t in self.graph_outputs]
         for what, names in (("inputs", ins), ("outputs", outs), ("states", [s.name for s in self.states])):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what}: names must differ, got {names}")
         return self
+
+    @property
+    def graph_inputs(self) -> tuple[Signature, ...]:
+        """In order: the inputs [tokens, ...], `lengths` [rows], the states [rows, ...]."""
+        packed = (Signature(i.name, i.dtype, TOKENS, i.shape) for i in self.inputs)
+        states = (Signature(s.input, s.dtype, ROWS, s.shape) for s in self.states)
+        return (*packed, Signature(LENGTHS, "int64", ROWS, ()), *states)
+
+    @property
+    def graph_outputs(self) -> tuple[Signature, ...]:
+        """In order: the outputs, the states."""
+        results = (Signature(o.name, o.dtype, TOKENS if o.time else ROWS, o.shape) for o in self.outputs)
+        return (*results, *(Signature(s.output, s.dtype, ROWS, s.shape) for s in self.states))
 
     @property
     def stateful(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from collections import Counter
 from math import prod
 
@@ -84,12 +85,14 @@ class OnnxEngine:
 def allocate(state: State, slots: int, device: Device) -> ort.OrtValue:
     """Memory for `slots` states, [slots, *shape], on the device.
 
-    On the CPU it is anonymous memory without huge pages: the kernel gives a page when a slot on it is first written,
-    so that an arena for many sequences costs what its live ones need.
+    On Linux's CPU it is anonymous memory without huge pages: the kernel gives a page when a slot on it is first
+    written, so that an arena for many sequences costs what its live ones need.
     """
     shape = (slots, *state.shape)
     if device == "CUDA":
         return ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(state.dtype), "cuda", 0)
+    if sys.platform != "linux":
+        return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, state.dtype))
     size = max(1, prod(shape)) * np.dtype(state.dtype).itemsize
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_NOHUGEPAGE)

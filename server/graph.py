@@ -7,72 +7,26 @@ another, so that the order of Gather and ScatterND does not matter, and a run th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from headrace.errors import ConfigurationError
-from headrace.spec import LENGTHS, METADATA_KEY, ModelSpec, State
+from headrace.contract import ELEMENTS
+from headrace.spec import ModelSpec, State
 
-READ, WRITE, FRESH, FINITE = "headrace.read", "headrace.write", "headrace.fresh", "headrace.finite"
-
-_KINDS = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+READ, WRITE, FRESH, FINITE = "headrace:read", "headrace:write", "headrace:fresh", "headrace:finite"
+"""No name of a spec holds a colon, so that nothing that is added here can collide with it."""
 
 
 def arena_in(state: State) -> str:
-    return f"headrace.arena.{state.name}"
+    return f"{state.name}:arena"
 
 
 def arena_out(state: State) -> str:
-    return f"headrace.arena.{state.name}.written"
-
-
-def read_model(file: Path) -> tuple[onnx.ModelProto, ModelSpec]:
-    """The graph and its spec. Raises ConfigurationError if either is missing, corrupt, or does not fit the other."""
-    try:
-        model = onnx.load(file)
-        onnx.checker.check_model(model)
-    except Exception as error:  # the parser and the checker raise what they like
-        raise ConfigurationError(f"{file} is not a usable ONNX file ({_first_line(error)}); export it again") from error
-    spec = [p.value for p in model.metadata_props if p.key == METADATA_KEY]
-    if not spec:
-        raise ConfigurationError(f"{file} carries no Headrace spec in its metadata; export it with `headrace export`")
-    found = ModelSpec.from_json(spec[0])
-    if problems := [*misfits(model.graph, found)]:
-        raise ConfigurationError(f"{file}: the spec does not fit the graph: {'; '.join(problems)}; export it again")
-    return model, found
-
-
-def misfits(graph: onnx.GraphProto, spec: ModelSpec) -> Iterator[str]:
-    """What the spec says and the graph has otherwise: names, dtypes, ranks and fixed axes."""
-    inputs = [(LENGTHS, "int64", ()), *((i.name, i.dtype, i.shape) for i in spec.inputs)]
-    outputs = [(o.name, o.dtype, o.shape) for o in spec.outputs]
-    yield from _misfits("input", graph.input, [*inputs, *((s.input, s.dtype, s.shape) for s in spec.states)])
-    yield from _misfits("output", graph.output, [*outputs, *((s.output, s.dtype, s.shape) for s in spec.states)])
-
-
-def _misfits(
-    what: str, have: Iterable[onnx.ValueInfoProto], want: list[tuple[str, str, tuple[int, ...]]]
-) -> Iterator[str]:
-    found = {value.name: value.type.tensor_type for value in have}
-    for name in found.keys() - {name for name, _, _ in want}:
-        yield f"{what} {name!r} is not in the spec"
-    for name, dtype, shape in want:
-        tensor = found.get(name)
-        if tensor is None:
-            yield f"{what} {name!r} is not in the graph"
-            continue
-        axes = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-        if tensor.elem_type != _KINDS[dtype]:
-            yield f"{what} {name!r} is not {dtype}"
-        elif axes[:1] != [None]:
-            yield f"{what} {name!r} has its first axis fixed to {axes[:1]}"
-        elif len(axes) != 1 + len(shape) or any(a not in (None, s) for a, s in zip(axes[1:], shape, strict=True)):
-            yield f"{what} {name!r} has axes {axes}, the spec wants [any, {', '.join(map(str, shape))}]"
+    return f"{state.name}:arena:written"
 
 
 def with_arenas(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
@@ -108,58 +62,48 @@ def with_arenas(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     )
 
 
-def _initial_shape(state: State) -> tuple[int, ...]:
-    return state.shape if isinstance(state.initial, tuple) else (1,) * len(state.shape)
-
-
 def _arena(state: State, name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, _KINDS[state.dtype], ["slots", *state.shape])
+    return helper.make_tensor_value_info(name, ELEMENTS[state.dtype], ["slots", *state.shape])
 
 
 def _constants(state: State) -> Iterator[TensorProto]:
     rank, p = len(state.shape), arena_in(state)
-    yield numpy_helper.from_array(
-        np.asarray(state.initial, state.dtype).reshape(1, *_initial_shape(state)), f"{p}.initial"
-    )
-    yield numpy_helper.from_array(np.array([-1] + [1] * rank, np.int64), f"{p}.column")
-    yield numpy_helper.from_array(np.array([0, -1], np.int64), f"{p}.row_shape")
-    yield numpy_helper.from_array(np.zeros((prod(state.shape), 1), np.float32), f"{p}.zeros")
+    yield numpy_helper.from_array(np.ascontiguousarray(state.cells()[None]), f"{p}:initial")
+    yield numpy_helper.from_array(np.array([-1] + [1] * rank, np.int64), f"{p}:column")
+    yield numpy_helper.from_array(np.array([0, -1], np.int64), f"{p}:row_shape")
+    yield numpy_helper.from_array(np.zeros((prod(state.shape), 1), np.float32), f"{p}:zeros")
 
 
 def _read(state: State) -> Iterator[onnx.NodeProto]:
     p = arena_in(state)
-    yield helper.make_node("Gather", [p, READ], [f"{p}.kept"], axis=0)
-    yield helper.make_node("Reshape", [FRESH, f"{p}.column"], [f"{p}.fresh"])
-    yield helper.make_node("Where", [f"{p}.fresh", f"{p}.initial", f"{p}.kept"], [state.input])
+    yield helper.make_node("Gather", [p, READ], [f"{p}:kept"], axis=0)
+    yield helper.make_node("Reshape", [FRESH, f"{p}:column"], [f"{p}:fresh"])
+    yield helper.make_node("Where", [f"{p}:fresh", f"{p}:initial", f"{p}:kept"], [state.input])
 
 
 def _write_index() -> Iterator[onnx.NodeProto]:
     last = helper.make_tensor("last", TensorProto.INT64, [1], [-1])
-    yield helper.make_node("Constant", [], [f"{WRITE}.last"], value=last)
-    yield helper.make_node("Unsqueeze", [WRITE, f"{WRITE}.last"], [f"{WRITE}.index"])
+    yield helper.make_node("Constant", [], [f"{WRITE}:last"], value=last)
+    yield helper.make_node("Unsqueeze", [WRITE, f"{WRITE}:last"], [f"{WRITE}:index"])
 
 
 def _write(state: State) -> Iterator[onnx.NodeProto]:
-    yield helper.make_node("ScatterND", [arena_in(state), f"{WRITE}.index", state.output], [arena_out(state)])
+    yield helper.make_node("ScatterND", [arena_in(state), f"{WRITE}:index", state.output], [arena_out(state)])
 
 
 def _finite(states: tuple[State, ...]) -> Iterator[onnx.NodeProto]:
     """x · 0 is 0 for finite x and NaN otherwise: a row times the zero vector is 0 only if all of the row is finite."""
-    sums = [f"{arena_in(state)}.sum" for state in states if state.dtype == "float32"]
+    sums = [f"{arena_in(state)}:sum" for state in states if state.dtype == "float32"]
     for state in states:
         p = arena_in(state)
-        if f"{p}.sum" in sums:
-            yield helper.make_node("Reshape", [state.output, f"{p}.row_shape"], [f"{p}.row"])
-            yield helper.make_node("MatMul", [f"{p}.row", f"{p}.zeros"], [f"{p}.sum"])
+        if f"{p}:sum" in sums:
+            yield helper.make_node("Reshape", [state.output, f"{p}:row_shape"], [f"{p}:row"])
+            yield helper.make_node("MatMul", [f"{p}:row", f"{p}:zeros"], [f"{p}:sum"])
     if not sums:  # integers are finite
         yield helper.make_node("Equal", [WRITE, WRITE], [FINITE])
         return
     zero = helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])
-    yield helper.make_node("Constant", [], [f"{FINITE}.zero"], value=zero)
-    yield helper.make_node("Sum", sums, [f"{FINITE}.sum"])
-    yield helper.make_node("Squeeze", [f"{FINITE}.sum", f"{WRITE}.last"], [f"{FINITE}.flat"])
-    yield helper.make_node("Equal", [f"{FINITE}.flat", f"{FINITE}.zero"], [FINITE])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    yield helper.make_node("Constant", [], [f"{FINITE}:zero"], value=zero)
+    yield helper.make_node("Sum", sums, [f"{FINITE}:sum"])
+    yield helper.make_node("Squeeze", [f"{FINITE}:sum", f"{WRITE}:last"], [f"{FINITE}:flat"])
+    yield helper.make_node("Equal", [f"{FINITE}:flat", f"{FINITE}:zero"], [FINITE])

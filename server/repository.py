@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from headrace.contract import read_model
 from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec
 
 from .device import Device, choose
 from .engine import OnnxEngine
-from .graph import read_model
 from .journal import Journal
 from .lane import Lane
 from .metrics import Metrics

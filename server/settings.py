@@ -12,6 +12,8 @@ from headrace.errors import ConfigurationError
 
 from .limits import Limits
 
+BOUNDS = Limits()
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 
@@ -33,13 +35,13 @@ class Settings(BaseModel):
     """auto: CUDA if it can be used, else the CPU."""
     lanes: Positive = 1
     """Threads for each model version, each with its own session and arena."""
-    batch_rows: Positive = 64
+    batch_rows: Positive = BOUNDS.rows
     """Rows in a batch."""
-    batch_tokens: Positive = 4096
+    batch_tokens: Positive = BOUNDS.tokens
     """Time steps in a batch, unless a single row has more."""
-    sequences: Positive = 10_000
+    sequences: Positive = BOUNDS.sequences
     """Live sequences of each lane."""
-    idle_seconds: Annotated[float, Field(gt=0)] = 600.0
+    idle_seconds: Annotated[float, Field(gt=0)] = BOUNDS.idle
     """A sequence unused for so long expires."""
     queued_rows: Positive = 32_768
     """Admitted and unanswered rows of each model."""
@@ -47,7 +49,7 @@ class Settings(BaseModel):
     """Admitted and unanswered rows of each connection."""
     frame_bytes: Positive = 4 << 20
     """Largest request message."""
-    kept_bytes: Positive = 256 << 20
+    kept_bytes: Positive = BOUNDS.kept_bytes
     """Of replies that wait for acknowledgement, for each lane."""
     drain_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long a stopping server waits for what it admitted."""

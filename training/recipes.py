@@ -18,13 +18,13 @@ from .task import Budget, Task
 class Recipe:
     """How a task is trained.
 
-    make:  name, seed → the task, with its data loaded; the seed draws the selection slice
+    make:  name → the task, with its data loaded
     full:  budget of a run whose score is held against the gate, for each of `seeds` seeds
     quick: budget of one seed where time is short
     gate:  what the median over the seeds must reach
     """
 
-    make: Callable[[str, int], Task]
+    make: Callable[[str], Task]
     full: Budget
     quick: Budget
     seeds: int
@@ -39,26 +39,26 @@ def recipe(name: str) -> Recipe:
     return found
 
 
-def _recurrent(kind: str) -> Callable[[str, int], Task]:
+def _recurrent(kind: str) -> Callable[[str], Task]:
     return _vowels({"architecture": "recurrent-classifier", "kind": kind, "hidden": 64, "layers": 1, "dropout": 0.2})
 
 
-def _encoder() -> Callable[[str, int], Task]:
+def _encoder() -> Callable[[str], Task]:
     return _vowels({"architecture": "encoder-classifier", "width": 64, "heads": 4, "layers": 2, "dropout": 0.1})
 
 
-def _vowels(config: Config) -> Callable[[str, int], Task]:
+def _vowels(config: Config) -> Callable[[str], Task]:
     config = {**config, "features": vowels.CHANNELS, "labels": list(vowels.LABELS)}
-    return lambda name, seed: Classify(name, config, vowels.load("TRAIN"), vowels.load("TEST"), seed)
+    return lambda name: Classify(name, config, vowels.load("TRAIN"), vowels.load("TEST"))
 
 
-def _language(name: str, seed: int) -> Task:
+def _language(name: str) -> Task:
     corpus = kjv.corpus(kjv.load())
     config = {"architecture": "character-model", "symbols": corpus.symbols, "width": 64, "hidden": 256}
     return Language(name, config, corpus)
 
 
-def _classifier(make: Callable[[str, int], Task], rate: float) -> Recipe:
+def _classifier(make: Callable[[str], Task], rate: float) -> Recipe:
     return Recipe(make, Budget(60, 20, rate), Budget(25, 20, rate), seeds=3, gate=0.92)
 
 

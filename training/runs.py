@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -22,6 +20,7 @@ from .loop import Run, fit
 from .models import SequenceModel, build
 from .recipes import Recipe, recipe
 from .task import Task
+from .threads import torch_threads
 
 CHECKPOINT, CURVE, SCORES = "checkpoint.pt", "curve.png", "scores.json"
 
@@ -45,8 +44,8 @@ def run(
     Raises ConfigurationError for an unknown task, a folder that cannot be written, or another model's checkpoint.
     """
     how, console = recipe(task), console or Console()
-    made = how.make(task, seed)
-    with _threads(threads):
+    made = how.make(task)
+    with torch_threads(threads):
         runs = _train(made, how, out / task, quick=quick, seed=seed, resume=resume, console=console)
         chosen = min(runs, key=lambda r: r.best_loss)
         with console.status(f"{task}: scoring"):
@@ -123,14 +122,3 @@ def _publish(folder: Path, task: Task, runs: Sequence[Run], chosen: Run, scores:
     content = {"identity": chosen.identity, "model": chosen.best, "scores": [s.model_dump_json() for s in scores]}
     checkpoint.write(folder / CHECKPOINT, content)
     return folder / CHECKPOINT
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Torch's threads are the process's: they are given back as they were found."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

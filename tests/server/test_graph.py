@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from headrace.errors import ConfigurationError, ModelFailed
+from headrace.errors import ModelFailed
 from headrace.server.batch import Batch
 from headrace.server.engine import OnnxEngine
-from headrace.server.graph import read_model, with_arenas
+from headrace.server.graph import with_arenas
 from headrace.spec import METADATA_KEY, Chunk, Input, ModelSpec, Output, State
 
 SPEC = ModelSpec(
@@ -104,42 +104,3 @@ def test_placement_names_every_node() -> None:
 
 def test_wrapping_is_valid_onnx() -> None:
     onnx.checker.check_model(with_arenas(sum_model(), SPEC), full_check=True)
-
-
-def test_a_good_file_is_read(tmp_path: Path) -> None:
-    _, spec = read_model(saved(tmp_path, sum_model()))
-    assert spec == SPEC
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"inputs": (Input(name="z", dtype="float32", shape=(2,)),)}, "'z' is not in the graph"),
-        ({"inputs": (Input(name="x", dtype="int64", shape=(2,)),)}, "'x' is not int64"),
-        ({"inputs": (Input(name="x", dtype="float32", shape=(3,)),)}, r"'x' has axes .*wants \[any, 3\]"),
-        ({"states": SPEC.states[:1]}, "'n' is not in the spec"),
-        ({"outputs": ()}, "outputs"),
-    ],
-)
-def test_a_spec_that_the_graph_does_not_fit_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    model = sum_model(SPEC.model_copy(update=change))
-    with pytest.raises(ConfigurationError, match=message):
-        read_model(saved(tmp_path, model))
-
-
-def test_a_frozen_time_axis_is_refused(tmp_path: Path) -> None:
-    model = sum_model()
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
-    with pytest.raises(ConfigurationError, match="first axis fixed"):
-        read_model(saved(tmp_path, model))
-
-
-def test_a_corrupt_file_and_a_foreign_one_are_refused(tmp_path: Path) -> None:
-    file = saved(tmp_path, sum_model())
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ConfigurationError, match="not a usable ONNX file"):
-        read_model(file)
-    foreign = sum_model()
-    del foreign.metadata_props[:]
-    with pytest.raises(ConfigurationError, match="carries no Headrace spec"):
-        read_model(saved(tmp_path, foreign))

@@ -39,7 +39,7 @@ def ramps(count: int, seed: int) -> Utterances:
 
 
 def classify(test: Utterances | None = None, config: Config = GRU) -> Classify:
-    return Classify("ramps", config, ramps(60, 1), test or ramps(40, 2), seed=0)
+    return Classify("ramps", config, ramps(60, 1), test or ramps(40, 2))
 
 
 def letters(count: int, seed: int) -> Corpus:

@@ -31,7 +31,8 @@ class SequenceModel(nn.Module, ABC):
 
     def initial_state(self, rows: int) -> States:
         """The state of `rows` fresh sequences: by name, [rows, *shape]."""
-        return {s.name: _initial(s, rows) for s in self.describe("fresh").states}
+        states = self.describe("fresh").states
+        return {s.name: torch.tensor(s.cells()).repeat(rows, *[1] * len(s.shape)) for s in states}
 
     def forward(self, x: Tensor, lengths: Tensor, state: States) -> tuple[Tensor, States]:
         """`step`, so that a model can be called like any module."""
@@ -41,12 +42,3 @@ class SequenceModel(nn.Module, ABC):
 def carried(name: str, layers: int, hidden: int) -> State:
     """The spec of a recurrent state: zeros [rows, layers, hidden] at the start."""
     return State(name=name, input=name, output=f"{name}_out", dtype="float32", shape=(layers, hidden))
-
-
-def _initial(state: State, rows: int) -> Tensor:
-    cell = torch.tensor(state.initial, dtype=torch.float32)  # [] or [cells]
-    return (
-        cell.expand(rows, *state.shape).clone()
-        if cell.ndim == 0
-        else cell.view(state.shape).repeat(rows, *[1] * len(state.shape))
-    )

@@ -1,0 +1,75 @@
+"""A spec says nothing that cannot be, and comes back from its JSON as it was."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from headrace.errors import ConfigurationError
+from headrace.spec import Chunk, Input, ModelSpec, Output, State
+
+X = Input(name="x", dtype="float32", shape=(2,))
+Y = Output(name="y", dtype="float32", time=True)
+H = State(name="h", input="h", output="h_out", dtype="float32", shape=(1, 3))
+
+
+def spec(**changes: Any) -> ModelSpec:
+    plain = {"name": "m", "inputs": (X,), "outputs": (Y,), "states": (H,), "chunk": Chunk(longest=9)}
+    return ModelSpec.model_validate({**plain, **changes})
+
+
+def test_json_and_back() -> None:
+    assert ModelSpec.from_json(spec().to_json()) == spec()
+
+
+def test_every_wrong_field_is_named() -> None:
+    wrong = json.loads(spec().to_json()) | {"name": "a b", "chunk": {"longest": 0}, "colour": "red"}
+    with pytest.raises(ConfigurationError) as caught:
+        ModelSpec.from_json(json.dumps(wrong))
+    assert all(field in str(caught.value) for field in ("name:", "chunk.longest:", "colour:"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inputs": (X, X)},
+        {"inputs": (Input(name="lengths", dtype="float32"),)},
+        {"inputs": (Input(name="h", dtype="float32"),)},
+        {"outputs": (Output(name="h_out", dtype="float32", time=True),)},
+        {"states": (H, H.model_copy(update={"input": "g", "output": "g_out"}))},
+    ],
+)
+def test_names_that_collide_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="names must differ"):
+        spec(**changes)
+
+
+def test_the_graph_has_what_the_spec_says_in_its_order() -> None:
+    assert [str(t) for t in spec().graph_inputs] == ["float32 [tokens, 2]", "int64 [rows]", "float32 [rows, 1, 3]"]
+    assert [t.name for t in spec().graph_inputs] == ["x", "lengths", "h"]
+    assert [t.name for t in spec().graph_outputs] == ["y", "h_out"]
+
+
+def test_a_state_begins_where_it_says() -> None:
+    assert H.cells().tolist() == [[0, 0, 0]]
+    learned = State(name="h", input="h", output="h_out", dtype="float32", shape=(2, 1), initial=(1.5, 2.5))
+    assert learned.cells().tolist() == [[1.5], [2.5]] and learned.cells().dtype == np.float32
+    counted = State(name="n", input="n", output="n_out", dtype="int64", shape=(), initial=3)
+    assert counted.cells().dtype == np.int64 and counted.cells() == 3
+    with pytest.raises(ValidationError, match="2 cells, not the 3"):
+        State(name="h", input="h", output="h_out", dtype="float32", shape=(3,), initial=(1, 2))
+
+
+def test_samples_are_what_the_model_takes() -> None:
+    rng = np.random.default_rng(0)
+    ids = Input(name="ids", dtype="int64", vocabulary=3).sample(100, rng)
+    assert ids.shape == (100,) and set(ids.tolist()) == {0, 1, 2}
+    assert X.sample(4, rng).shape == (4, 2) and X.sample(4, rng).dtype == np.float32
+
+
+def test_the_summary_names_inputs_and_outputs() -> None:
+    assert spec().summary() == "stateful  x [time, 2] -> y [time]"
