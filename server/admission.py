@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import Cancelled, HeadraceError, Overloaded, WrongPosition
+from headrace.errors import Cancelled, HeadraceError, ModelFailed, Overloaded, WrongPosition
 from headrace.spec import ModelSpec
 
 from .checks import problems
-from .commands import Barrier, Cancel, Close, Command, Leave, NamedStep, Open, Step
+from .commands import Cancel, Close, Leave, NamedStep, Open, Request, Step
 from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, open_sequence, start_named
 from .state import State, wants_reply_kept
 from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures
+
+log = logging.getLogger(__name__)
 
 Mask = NDArray[np.bool_]
 
@@ -31,32 +34,32 @@ class Admission:
     state: State
     idle: float  # seconds until an unused sequence expires
 
-    def handle(self, command: Command, now: float) -> Answers:
-        return self._stateful(command, now) if self.spec.stateful else self._stateless(command)
+    def handle(self, command: Request, now: float) -> Answers:
+        match command:
+            case Step(steps) | NamedStep(steps):
+                return self._steps(command, steps, now)
+            case _ if self.spec.stateful:
+                return self._stateful(command, now)
+            case _:
+                return self._stateless(command)
 
-    def _stateless(self, command: Command) -> Answers:
+    def _stateless(self, command: Open | Cancel | Close | Leave) -> Answers:
         """Rows stand for themselves: keys need no table, and nothing is kept."""
         match command:
-            case Step(steps):
-                sound, answers = self._sound(steps)
-                self.state.scheduler.add(sound)
-                return answers
             case Open():
                 return [(command.sink, Opened(command.key, self.version, 0, resumed=False))]
+            case Cancel():
+                return []  # the rows are answered as if nothing had been said
             case Close():
                 return [(command.sink, Closed(command.keys))]
             case Leave():
                 gone, error = self.state.scheduler.withdraw_of(command.sink), Cancelled("the caller is gone")
                 return [answer for piece in gone for answer in failures(piece, error)]
             case _:
-                return []
+                assert_never(command)
 
-    def _stateful(self, command: Command, now: float) -> Answers:
+    def _stateful(self, command: Open | Cancel | Close | Leave, now: float) -> Answers:
         match command:
-            case Step(steps):
-                return self._step(steps, now)
-            case NamedStep():
-                return self._named_step(command, now)
             case Open():
                 return open_sequence(self.state, command, self.version, now)
             case Cancel():
@@ -65,8 +68,6 @@ class Admission:
                 return close(self.state, command)
             case Leave():
                 return self._leave(command)
-            case Barrier():
-                return []  # the lane's own affair
             case _:
                 assert_never(command)
 
@@ -74,34 +75,48 @@ class Admission:
         """Sequences unused for the time to live leave; their owners are told."""
         answers: Answers = []
         for number in self.state.sequences.idle_since(now - self.idle):
-            owner, key = self.state.sequences.owner[number], int(self.state.sequences.key[number])
-            self.state.remove(number, EXPIRED)
-            if owner is not None:
+            if left := self.state.remove(number, EXPIRED):
+                owner, key = left
                 answers.append((owner, Failed(key, None, why(EXPIRED, key))))
         return answers
 
     # Steps
 
-    def _step(self, steps: Steps, now: float) -> Answers:
-        sound, answers = self._sound(steps)
-        numbers = self.state.handles[sound.sink].lookup(sound.keys)
-        known = numbers >= 0
-        answers += [(sound.sink, _not_known(sound, numbers, row)) for row in np.flatnonzero(~known).tolist()]
-        return answers + self._numbered(sound.numbered(numbers).take(known), now)
+    def _steps(self, command: Step | NamedStep, steps: Steps, now: float) -> Answers:
+        """A fault of ours in the checks is contained, for nothing has changed yet: later, rows would be half admitted.
 
-    def _named_step(self, command: NamedStep, now: float) -> Answers:
-        sound, answers = self._sound(command.steps)
-        if not len(sound):
-            return answers
+        Stateless rows have no sequence, so names mean nothing to them.
+        """
         try:
-            number = np.array([start_named(self.state, command, now)], np.int32)
+            sound, answers = self._sound(steps)
+        except Exception as error:
+            log.exception("steps could not be checked")
+            return failures(steps, ModelFailed(f"the server failed on this step: {error!r}"))
+        if not self.spec.stateful:
+            self.state.scheduler.add(sound)
+        elif isinstance(command, NamedStep) and len(sound):
+            answers += self._named(command, sound, now)
+        elif isinstance(command, Step):
+            answers += self._keyed(sound, now)
+        return answers
+
+    def _keyed(self, steps: Steps, now: float) -> Answers:
+        numbers = self.state.handles[steps.sink].lookup(steps.keys)
+        known = numbers >= 0
+        answers: Answers = [(steps.sink, _not_known(steps, numbers, row)) for row in np.flatnonzero(~known).tolist()]
+        return answers + self._numbered(steps.numbered(numbers).take(known), now)
+
+    def _named(self, command: NamedStep, step: Steps, now: float) -> Answers:
+        try:
+            number, told = start_named(self.state, command, now)
         except HeadraceError as error:
-            return failures(sound, error)
-        answers = self._numbered(sound.numbered(number), now)
+            return failures(step, error)
+        column = np.array([number], np.int32)
+        answers = self._numbered(step.numbered(column), now)
         if command.end and not any(isinstance(answer, Failed) for _, answer in answers):
             self.state.sequences.closing[number] = True
-            answers += self.state.close_due(number)
-        return answers
+            answers += self.state.close_due(column)
+        return told + answers
 
     def _numbered(self, steps: Steps, now: float) -> Answers:
         """Rows whose sequences are live. Rows of one sequence in one frame are admitted one after the other."""
@@ -125,8 +140,7 @@ class Admission:
         sequences.expected[steps.numbers] += steps.lengths
         sequences.pending[steps.numbers] += 1
         self.state.scheduler.add(steps.take(idle))
-        for row in np.flatnonzero(~idle):
-            self.state.scheduler.park(steps.take(np.array([row])))
+        self.state.scheduler.park(steps.take(~idle))
         return [*answers, *full]
 
     def _sound(self, steps: Steps) -> tuple[Steps, Answers]:
@@ -177,9 +191,11 @@ class Admission:
         answers: Answers = []
         error = Cancelled("the step was cancelled before it ran; nothing was applied")
         numbers = self.state.handles[command.sink].lookup(command.keys)
-        for number, position in zip(numbers.tolist(), command.positions.tolist(), strict=True):
-            if number >= 0:
-                answers += self.state.fail_from(number, position, error)
+        known = numbers >= 0
+        numbers, positions = numbers[known], command.positions[known]
+        waits = self.state.sequences.has_pending_at(numbers, positions)
+        for number, position in zip(numbers[waits].tolist(), positions[waits].tolist(), strict=True):
+            answers += self.state.fail_from(number, position, error)
         return answers
 
     def _leave(self, command: Leave) -> Answers:

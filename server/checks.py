@@ -33,7 +33,9 @@ def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
 def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:
     if given.dtype == "float32":
         # A sum is finite only if all its terms are, but may overflow: so it can acquit cheaply, and not convict.
-        if not np.isfinite(values.sum(dtype=np.float64)):
+        with np.errstate(invalid="ignore"):  # inf - inf
+            total = values.sum(dtype=np.float64)
+        if not np.isfinite(total):
             message = f"{given.name} holds NaN or infinity; send finite numbers"
             yield from _broken(_rows_with(~np.isfinite(values), lengths), message)
     elif given.vocabulary is not None:

@@ -79,4 +79,6 @@ class Barrier:
     done: Callable[[], object]
 
 
-Command = Open | Step | NamedStep | Cancel | Close | Leave | Barrier
+#: What is answered by admission; a barrier is the lane's own affair.
+Request = Open | Step | NamedStep | Cancel | Close | Leave
+Command = Request | Barrier

@@ -20,17 +20,25 @@ def commit(state: State, pieces: Sequence[Steps], batch: Batch, outcome: Outcome
     if pieces[0].numbers[0] != STATELESS:
         _swap_slots(state, pack(pieces, "numbers"), batch, outcome.sound, now)
     answers: Answers = []
+    failed: list[Steps] = []
     begin = 0
     for piece in pieces:
         rows = slice(begin, begin + len(piece))
-        answers += _answer(state, piece, outcome.outputs.part(rows), outcome.sound[rows])
+        sound = outcome.sound[rows]
+        answers += _applied(state, piece.take(sound), outcome.outputs.part(rows).take(sound))
+        if not sound.all():
+            failed.append(piece.take(~sound))
         begin += len(piece)
-    return answers
+    # Last, for it cannot fail: rows behind these leave the queue, and only the answers know of them then.
+    return answers + [answer for piece in failed for answer in state.fail(piece, _unsound())]
 
 
-def roll_back(state: State, pieces: Sequence[Steps], batch: Batch, error: HeadraceError) -> Answers:
-    """Nothing of the tick is applied: the written slots are free again, every row fails with `error`."""
-    if pieces[0].numbers[0] != STATELESS:
+def roll_back(state: State, pieces: Sequence[Steps], batch: Batch | None, error: HeadraceError) -> Answers:
+    """Nothing of the tick is applied: the written slots are free again, every row fails with `error`.
+
+    batch: None if it could not be assembled; no slots are taken then.
+    """
+    if batch is not None and pieces[0].numbers[0] != STATELESS:
         state.slots.give(batch.write.astype(np.int32))
     return [answer for piece in pieces for answer in state.fail(piece, error)]
 
@@ -46,23 +54,20 @@ def _swap_slots(state: State, numbers: NDArray[np.int32], batch: Batch, sound: N
     state.slots.give(unused[unused != FRESH])
 
 
-def _answer(state: State, piece: Steps, outputs: Outputs, sound: NDArray[np.bool_]) -> Answers:
-    answers: Answers = []
-    if not sound.all():
-        error = ModelFailed("the model failed on this step; its state is as it was before")
-        answers += state.fail(piece.take(~sound), error)
-        piece, outputs = piece.take(sound), outputs.take(sound)
+def _applied(state: State, piece: Steps, outputs: Outputs) -> Answers:
+    """The rows are answered and their replies kept; the next rows of these sequences may run."""
     if not len(piece):
+        return []
+    answers: Answers = [(piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, outputs.cells))]
+    if piece.numbers[0] == STATELESS:
         return answers
-    answers.append((piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, outputs.cells)))
-    return answers if piece.numbers[0] == STATELESS else answers + _settle(state, piece, outputs)
-
-
-def _settle(state: State, piece: Steps, outputs: Outputs) -> Answers:
-    """The next rows of these sequences may run; the replies to these are kept."""
     kept = wants_reply_kept(piece)
     if kept.any():
         state.kept.keep(piece.take(kept), outputs.take(kept))
     state.sequences.pending[piece.numbers] -= 1
     state.scheduler.settle(piece.numbers)
-    return state.close_due(piece.numbers)
+    return answers + state.close_due(piece.numbers)
+
+
+def _unsound() -> HeadraceError:
+    return ModelFailed("the model failed on this step; its state is as it was before")

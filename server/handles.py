@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,15 @@ from headrace.errors import HeadraceError, InvalidInput, TakenOver, UnknownSeque
 
 #: What a key stands for when it is no sequence any more (numbers of sequences are 0 and above).
 UNKNOWN, CLOSED, EXPIRED, TAKEN = -2, -3, -4, -5
+
+REASONS: Mapping[int, tuple[type[HeadraceError], str]] = MappingProxyType(
+    {
+        UNKNOWN: (UnknownSequence, "key {} was not opened on this connection; send an open before its first step"),
+        CLOSED: (UnknownSequence, "the sequence of key {} was closed; open it again"),
+        EXPIRED: (UnknownSequence, "the sequence of key {} expired after its time to live; open it again"),
+        TAKEN: (TakenOver, "another connection took over the sequence of key {}; resume it to take it back"),
+    }
+)
 
 #: Keys lie below this: the table of a connection is an array.
 MOST_KEYS = 1 << 20
@@ -41,19 +51,11 @@ class Handles:
 
     def lookup(self, keys: NDArray[np.uint32]) -> NDArray[np.int32]:
         """[rows] keys → [rows] numbers, or a negative word for why there is none."""
-        if len(keys) and int(keys.max()) < len(self._numbers):
-            return self._numbers[keys]
-        return np.array([self[key] for key in keys.tolist()], np.int32)
+        inside = keys < len(self._numbers)
+        return np.where(inside, self._numbers[np.where(inside, keys, 0)], np.int32(UNKNOWN))
 
 
 def why(number: int, key: int) -> HeadraceError:
     """What a negative entry means, as the error for a step."""
-    match number:
-        case _ if number == CLOSED:
-            return UnknownSequence(f"the sequence of key {key} was closed; open it again")
-        case _ if number == EXPIRED:
-            return UnknownSequence(f"the sequence of key {key} expired after its time to live; open it again")
-        case _ if number == TAKEN:
-            return TakenOver(f"another connection took over the sequence of key {key}; resume it to take it back")
-        case _:
-            return UnknownSequence(f"key {key} was not opened on this connection; send an open before its first step")
+    kind, message = REASONS[number]
+    return kind(message.format(key))

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from .steps import Steps
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.ragged import token_index
+
+from .batch import Batch
+from .sequences import Name, Sequences
+from .steps import Array, Rows, Steps, pack
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What it takes to apply a tick again: its inputs, and which sequences they were for."""
+    """What it takes to apply a tick again, by names that outlive the process; of the rows that are applied alone.
+
+    Columns are [rows]; values are packed [tokens, ...], one for each input of the spec.
+    """
 
     model: str
     version: str
-    steps: tuple[Steps, ...]
+    names: tuple[Name, ...]
+    positions: Rows  # time steps applied before; at 0 the state is the spec's initial value
+    lengths: Rows
+    values: tuple[Array, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class Journal(Protocol):
@@ -27,3 +44,20 @@ class NoJournal:
 
     def append(self, record: Record) -> None:
         pass
+
+
+def record(
+    place: tuple[str, str], sequences: Sequences, pieces: Sequence[Steps], batch: Batch, sound: NDArray[np.bool_]
+) -> Record:
+    """The record of a batch of stateful rows that has run. place: model and version; sound: [rows].
+
+    Rows of detached sequences are left out: their name is another's, and their state goes with the last of them.
+    """
+    numbers, positions = pack(pieces, "numbers"), pack(pieces, "positions")
+    chosen = sound & ~sequences.detached[numbers]
+    if chosen.all():
+        return Record(*place, sequences.names_of(numbers), positions, batch.lengths, batch.values)
+    rows = np.flatnonzero(chosen)
+    tokens = token_index(batch.lengths, rows)
+    values = tuple(v[tokens] for v in batch.values)
+    return Record(*place, sequences.names_of(numbers[rows]), positions[rows], batch.lengths[rows], values)

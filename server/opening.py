@@ -19,31 +19,38 @@ GOING_ON = (Mode.RESUME, Mode.REJOIN)
 
 
 def open_sequence(state: State, command: Open, version: str, now: float) -> Answers:
-    """Answered by Opened, or by Failed: AlreadyExists, UnknownSequence, TakenOver, Overloaded or InvalidInput."""
+    """Answered by Opened, or by Failed: AlreadyExists, UnknownSequence, TakenOver, Overloaded or InvalidInput.
+
+    All that can be refused is refused before anything changes, so that answers to other callers are never lost.
+    """
     try:
-        return _open(state, command, version, now)
+        live = _permitted(state, command)
     except HeadraceError as error:
         return [(command.sink, Failed(command.key, None, error))]
+    told = _vacate(state, command, live) if live is not None else []
+    number = state.sequences.names.get(command.name)
+    resumed = number is not None
+    if number is None:
+        number = state.sequences.create(command.name, command.incarnation, now)
+    return [*told, (command.sink, _enter(state, command, number, version, now, resumed=resumed))]
 
 
-def _open(state: State, command: Open, version: str, now: float) -> Answers:
-    live = _permitted(state, command)
-    told: Answers = []
-    if live is not None:
-        told = _take_over(state, command, live)
-        live = state.sequences.names.get(command.name)  # a sequence that was closing is gone now
-    if live is not None and command.mode is Mode.REPLACE and not _same(state, command, live):
+def _vacate(state: State, command: Open, live: int) -> Answers:
+    """The old owner loses the live sequence; it is gone then if it was closing, or is another and to be replaced."""
+    told = _take_over(state, command, live)
+    still = state.sequences.names.get(command.name) == live
+    if still and command.mode is Mode.REPLACE and not _same(state, command, live):
         state.remove(live, TAKEN)
-        live = None
-    if live is None and command.mode in GOING_ON:
-        raise _not_live(command)
-    number = state.sequences.create(command.name, command.incarnation, now) if live is None else live
-    state.sequences.incarnation[number] = command.incarnation
-    state.sequences.owner[number], state.sequences.key[number] = command.sink, command.key
-    state.sequences.used[number] = now
+    return told
+
+
+def _enter(state: State, command: Open, number: int, version: str, now: float, *, resumed: bool) -> Opened:
+    """The sequence belongs to the caller from now on."""
+    sequences = state.sequences
+    sequences.incarnation[number], sequences.used[number] = command.incarnation, now
+    sequences.owner[number], sequences.key[number] = command.sink, command.key
     state.handles[command.sink][command.key] = number
-    position = int(state.sequences.position[number])
-    return [*told, (command.sink, Opened(command.key, version, position, resumed=live is not None))]
+    return Opened(command.key, version, int(sequences.position[number]), resumed=resumed)
 
 
 def _permitted(state: State, command: Open) -> int | None:
@@ -51,12 +58,14 @@ def _permitted(state: State, command: Open) -> int | None:
     handles, live = state.handles[command.sink], state.sequences.names.get(command.name)
     if handles[command.key] >= 0 and handles[command.key] != live:
         raise AlreadyExists(f"key {command.key} is another live sequence of this connection; choose a free key")
-    if live is None and command.mode in GOING_ON:
+    if command.mode in GOING_ON and (live is None or state.sequences.closing[live]):
         raise _not_live(command)
     if live is not None and command.mode is Mode.REJOIN and not _same(state, command, live):
         raise TakenOver(f"another client took over sequence {command.name[1]!r}; resume it to take it back")
     if live is not None and command.mode is Mode.FRESH and not _same(state, command, live):
         raise AlreadyExists(f"sequence {command.name[1]!r} is live; resume it, replace it, or choose another id")
+    if live is None:
+        state.sequences.require_room()
     if handles[command.key] < 0:
         handles[command.key] = UNKNOWN  # raises if the key is too large
     return live
@@ -72,11 +81,15 @@ def _not_live(command: Open) -> UnknownSequence:
 
 
 def _take_over(state: State, command: Open, number: int) -> Answers:
-    """The old owner's queued rows are cancelled and it is told, unless it is the new owner too."""
+    """The old owner's queued rows are cancelled and it is told, unless it is the new owner too.
+
+    Who was to hear Closed hears that and no more: the sequence has left, as it wished.
+    """
     owner, key = state.sequences.owner[number], int(state.sequences.key[number])
+    closing = bool(state.sequences.closing[number])
     error = TakenOver("another open took over this sequence; resume it to take it back")
     answers = state.fail_all(number, error)
-    if owner is not None and (owner, key) != (command.sink, command.key):
+    if owner is not None and not closing and (owner, key) != (command.sink, command.key):
         state.handles[owner][key] = TAKEN
         answers.append((owner, Failed(key, None, error)))
     return answers
@@ -96,20 +109,27 @@ def close(state: State, command: Close) -> Answers:
     return answers
 
 
-def start_named(state: State, command: NamedStep, now: float) -> int:
-    """The number of the step's sequence, begun anew if the step says `start`.
+def start_named(state: State, command: NamedStep, now: float) -> tuple[int, Answers]:
+    """The number of the step's sequence, begun anew if the step says `start`; and what others are told of that.
 
     A live sequence of that name then answers what it has queued and leaves; its name is free at once.
-    Raises UnknownSequence if none is live and the step does not say `start`; Overloaded if there is no room.
+    Raises, before anything changes, UnknownSequence if none is live and the step does not say `start`; Overloaded if
+    there is no room.
     """
     live = state.sequences.names.get(command.name)
-    if not command.start:
-        if live is None or state.sequences.closing[live]:
-            raise UnknownSequence(
-                f"sequence {command.name[1]!r} is not live; its first request must set sequence_start"
-            )
-        return live
-    if live is not None:
-        state.sequences.detach(live)
-        state.close_due(np.array([live], np.int32))
-    return state.sequences.create(command.name, NO_INCARNATION, now)
+    if command.start:
+        told = _restart(state, live)
+        return state.sequences.create(command.name, NO_INCARNATION, now), told
+    if live is None or state.sequences.closing[live]:
+        raise UnknownSequence(f"sequence {command.name[1]!r} is not live; its first request must set sequence_start")
+    return live, []
+
+
+def _restart(state: State, live: int | None) -> Answers:
+    """Frees the name for a new sequence, for which there is room then. Raises Overloaded if there would be none."""
+    if live is None or state.sequences.pending[live]:
+        state.sequences.require_room()
+    if live is None:
+        return []
+    state.sequences.detach(live)
+    return state.close_due(np.array([live], np.int32))

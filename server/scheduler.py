@@ -6,14 +6,17 @@ So a batch never holds a sequence twice, and no sequence can crowd out another.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .steps import Sink, Steps
+
+#: A parked row: its piece, and where it stands there.
+Row = tuple[Steps, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +30,17 @@ class Turn:
 class Scheduler:
     """Rows in order of arrival, cut into batches of at most `rows` rows and `tokens` time steps (one row at least).
 
-    Mutable state: `_ready`, a queue of pieces, and `_parked`, sequence number → its further rows, one by one.
+    Mutable state: `_ready`, serial → piece in the order of the queue; `_serial_of` [sequences], the piece in which a
+    sequence's row became ready last; `_parked`, sequence number → its further rows. Rows that leave a piece leave the
+    serials of the others as they were, so that a row is found without a search of the queue.
     """
 
-    def __init__(self, rows: int, tokens: int) -> None:
+    def __init__(self, rows: int, tokens: int, sequences: int) -> None:
         self._rows, self._tokens = rows, tokens
-        self._ready: deque[Steps] = deque()
-        self._parked: dict[int, deque[Steps]] = {}
+        self._ready: OrderedDict[int, Steps] = OrderedDict()
+        self._serials = 0
+        self._serial_of = np.zeros(sequences, np.int64)
+        self._parked: dict[int, deque[Row]] = {}
 
     def __bool__(self) -> bool:
         """Whether any row is ready."""
@@ -44,89 +51,111 @@ class Scheduler:
 
     @property
     def ready_rows(self) -> int:
-        return sum(map(len, self._ready))
-
-    @property
-    def oldest(self) -> float | None:
-        """Arrival of the row at the head of the queue, in seconds."""
-        return self._ready[0].arrived if self._ready else None
+        return sum(map(len, self._ready.values()))
 
     def add(self, steps: Steps) -> None:
         """Rows of sequences that have none pending."""
         if len(steps):
-            self._ready.append(steps)
+            self._serials += 1
+            self._ready[self._serials] = steps
+            self._serial_of[steps.numbers] = self._serials  # stateless rows share a place that nobody looks at
 
-    def park(self, step: Steps) -> None:
-        """One row of a sequence that has rows pending."""
-        self._parked.setdefault(int(step.numbers[0]), deque()).append(step)
+    def park(self, steps: Steps) -> None:
+        """Rows of different sequences that have rows pending."""
+        for row, number in enumerate(steps.numbers.tolist()):
+            self._parked.setdefault(number, deque()).append((steps, row))
 
     def next(self, now: float) -> Turn:
         """Takes rows until the batch is full; rows whose deadline is before `now` (seconds) are taken out as late."""
         turn, rows, tokens = Turn([], []), self._rows, self._tokens
-        while self._ready and rows:
-            piece = self._in_time(self._ready.popleft(), now, turn.late)
+        full = False
+        while self._ready and rows and not full:
+            serial, piece = self._ready.popitem(last=False)
+            piece = self._in_time(piece, now, turn.late)
             fit = self._fitting(piece, rows, tokens, first=not turn.run)
-            if fit < len(piece):
+            full = fit < len(piece)
+            if full:
                 piece, rest = piece.split(fit)
-                self._ready.appendleft(rest)
-                rows = len(piece)  # the batch is full
+                self._ready[serial] = rest
+                self._ready.move_to_end(serial, last=False)
+            rows -= len(piece)
+            tokens -= int(piece.lengths.sum())
             if len(piece):
                 turn.run.append(piece)
-                tokens -= int(piece.lengths.sum())
-            rows -= len(piece)
         return turn
 
     def settle(self, numbers: NDArray[np.int32]) -> None:
-        """The running rows of these sequences are done: the next of each becomes ready."""
+        """The running rows of these sequences are done: the next of each becomes ready. Those of a piece stay one."""
         if not self._parked:
             return
+        rows: dict[int, tuple[Steps, list[int]]] = {}
         for number in numbers.tolist():
             if parked := self._parked.get(number):
-                self._ready.append(parked.popleft())
+                piece, row = parked.popleft()
+                rows.setdefault(id(piece), (piece, []))[1].append(row)
                 if not parked:
                     del self._parked[number]
-
-    def requeue(self, steps: list[Steps]) -> None:
-        """Puts rows of one sequence, one each and in order, back where `withdraw` took them."""
-        for step in steps[:1]:
-            self.add(step)
-        for step in steps[1:]:
-            self.park(step)
+        for piece, chosen in rows.values():
+            self.add(piece.take(np.array(chosen)))
 
     def withdraw_parked(self, number: int) -> list[Steps]:
         """Takes out what is parked behind a row that failed."""
-        return list(self._parked.pop(number, ()))
+        return [_alone(row) for row in self._parked.pop(number, ())]
 
     def withdraw(self, number: int) -> list[Steps]:
         """Takes out all rows of a sequence, ready and parked, in order."""
         return [*self._take_ready(number), *self.withdraw_parked(number)]
 
+    def withdraw_from(self, number: int, position: int) -> list[Steps]:
+        """Takes out the step that begins at `position` and those behind it, in order; nothing if none waits there."""
+        parked = self._parked.get(number, deque())
+        at = bisect_left(parked, position, key=_position)  # they are in order
+        if at < len(parked) and _position(parked[at]) == position:
+            return self._cut(number, parked, at)
+        ready = self._find_ready(number)
+        return self.withdraw(number) if ready is not None and _position(ready) == position else []
+
     def withdraw_of(self, sink: Sink) -> list[Steps]:
         """Takes out the ready rows of a caller that is gone."""
-        gone = [piece for piece in self._ready if piece.sink is sink]
-        self._ready = deque(piece for piece in self._ready if piece.sink is not sink)
-        return gone
+        gone = [serial for serial, piece in self._ready.items() if piece.sink is sink]
+        return [self._ready.pop(serial) for serial in gone]
+
+    def withdraw_all(self) -> list[Steps]:
+        """Takes out every row."""
+        parked = [_alone(row) for rows in self._parked.values() for row in rows]
+        everything = [*self._ready.values(), *parked]
+        self._ready.clear()
+        self._parked.clear()
+        return everything
 
     def parked_of(self, sink: Sink) -> list[tuple[int, int]]:
         """Sequence and position of each parked row of a caller, foremost first."""
-        rows = (step for parked in self._parked.values() for step in parked if step.sink is sink)
-        return [(int(step.numbers[0]), int(step.positions[0])) for step in rows]
+        parked = ((number, row) for number, rows in self._parked.items() for row in rows)
+        return [(number, _position(row)) for number, row in parked if row[0].sink is sink]
 
-    def find(self, number: int, position: int) -> bool:
-        """Whether the step of that sequence which begins at `position` still waits here."""
-        waiting: Iterable[Steps] = (*self._ready, *self._parked.get(number, ()))
-        return any(bool(((p.numbers == number) & (p.positions == position)).any()) for p in waiting)
+    def _find_ready(self, number: int) -> Row | None:
+        piece = self._ready.get(int(self._serial_of[number]))
+        if piece is None:
+            return None
+        rows = np.flatnonzero(piece.numbers == number)
+        return (piece, int(rows[0])) if len(rows) else None
 
     def _take_ready(self, number: int) -> list[Steps]:
-        for at, piece in enumerate(self._ready):
-            mine = piece.numbers == number
-            if mine.any():
-                others = piece.take(~mine)
-                self._ready[at] = others
-                if not len(others):
-                    del self._ready[at]
-                return [piece.take(mine)]
-        return []
+        found = self._find_ready(number)
+        if found is None:
+            return []
+        serial, others = int(self._serial_of[number]), found[0].take(found[0].numbers != number)
+        if len(others):
+            self._ready[serial] = others
+        else:
+            del self._ready[serial]
+        return [_alone(found)]
+
+    def _cut(self, number: int, parked: deque[Row], at: int) -> list[Steps]:
+        behind = [_alone(parked.pop()) for _ in range(len(parked) - at)]
+        if not parked:
+            del self._parked[number]
+        return behind[::-1]
 
     @staticmethod
     def _in_time(piece: Steps, now: float, late: list[Steps]) -> Steps:
@@ -142,3 +171,13 @@ class Scheduler:
         """How many of the piece's rows fit; if it is the batch's first, one at least."""
         fit = int(np.searchsorted(np.cumsum(piece.lengths), tokens, side="right"))
         return min(rows, max(fit, 1) if first else fit)
+
+
+def _position(row: Row) -> int:
+    steps, at = row
+    return int(steps.positions[at])
+
+
+def _alone(row: Row) -> Steps:
+    steps, at = row
+    return steps.take(np.array([at]))

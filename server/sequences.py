@@ -43,7 +43,7 @@ class Sequences:
 
     def __init__(self, capacity: int) -> None:
         self.names: dict[Name, int] = {}
-        self._name: list[Name | None] = [None] * capacity
+        self._name: list[Name] = [("", "")] * capacity
         self._free = FreeList(capacity)
         self.capacity = capacity
         self.position = np.zeros(capacity, np.int64)  # time steps applied
@@ -55,7 +55,8 @@ class Sequences:
         self.owner: list[Sink | None] = [None] * capacity  # who is told when it leaves; None: its connection is gone
         self.key = np.zeros(capacity, np.uint32)  # the owner's name for it
         self.closing = np.zeros(capacity, np.bool_)  # leaves once nothing is pending
-        self.stamp = np.zeros(capacity, np.int32)  # scratch of `first_of_each`
+        self.detached = np.zeros(capacity, np.bool_)  # closing, and its name is another's or nobody's already
+        self._stamp = np.zeros(capacity, np.int32)  # scratch of `first_of_each`
 
     def __len__(self) -> int:
         return self.capacity - len(self._free)
@@ -63,38 +64,50 @@ class Sequences:
     def __repr__(self) -> str:
         return f"Sequences(live={len(self)}, capacity={self.capacity})"
 
-    def create(self, name: Name, incarnation: int, now: float) -> int:
-        """A sequence at position 0. Raises Overloaded if there is no room."""
+    def require_room(self) -> None:
+        """Raises Overloaded if no further sequence can be created."""
         if not len(self._free):
             raise Overloaded(
                 f"all {self.capacity} sequences of this lane are live; close some, or retry when idle ones expire",
                 retry_after=1.0,
             )
+
+    def create(self, name: Name, incarnation: int, now: float) -> int:
+        """A sequence at position 0. Raises Overloaded if there is no room."""
+        self.require_room()
         number = int(self._free.take(1)[0])
         self.names[name], self._name[number] = number, name
         self.position[number] = self.expected[number] = self.pending[number] = 0
         self.slot[number], self.used[number], self.incarnation[number] = FRESH, now, incarnation
-        self.owner[number], self.closing[number] = None, False
+        self.owner[number], self.closing[number], self.detached[number] = None, False, False
         return number
 
     def remove(self, number: int) -> int:
         """Forgets the sequence and returns its slot, which the caller gives back."""
         assert not self.pending[number], "a sequence with pending steps cannot leave"
-        self._free_name(number)
+        if not self.detached[number]:
+            del self.names[self._name[number]]
         self.used[number], self.owner[number] = np.inf, None
         self._free.give(np.array([number], np.int32))
         return int(self.slot[number])
 
     def detach(self, number: int) -> None:
         """Frees the sequence's name at once; the sequence itself leaves when nothing of it is pending."""
-        self._free_name(number)
-        self.closing[number] = True
+        del self.names[self._name[number]]
+        self.closing[number] = self.detached[number] = True
 
-    def _free_name(self, number: int) -> None:
-        name = self._name[number]
-        if name is not None:
-            del self.names[name]
-        self._name[number] = None
+    def names_of(self, numbers: NDArray[np.int32]) -> tuple[Name, ...]:
+        """[rows] numbers of live sequences → their names; a detached one has none that means anything."""
+        return tuple(self._name[number] for number in numbers.tolist())
+
+    def owners(self) -> list[tuple[Sink, int]]:
+        """Who is to be told of each sequence, and its name for it."""
+        return [(owner, int(key)) for owner, key in zip(self.owner, self.key, strict=True) if owner is not None]
+
+    def has_pending_at(self, numbers: NDArray[np.int32], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[rows] whether a position lies among a sequence's pending steps; most void cancels end here."""
+        inside: NDArray[np.bool_] = (self.position[numbers] <= positions) & (positions < self.expected[numbers])
+        return inside
 
     def idle_since(self, then: float) -> list[int]:
         """Numbers of the sequences unused since `then`, none with pending steps."""
@@ -104,6 +117,6 @@ class Sequences:
     def first_of_each(self, numbers: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[rows] whether a row is the first one of its sequence."""
         rows = np.arange(len(numbers), dtype=np.int32)
-        self.stamp[numbers[::-1]] = rows[::-1]  # of equal indices the last assignment stays: here, the first row
-        first: NDArray[np.bool_] = self.stamp[numbers] == rows
+        self._stamp[numbers[::-1]] = rows[::-1]  # of equal indices the last assignment stays: here, the first row
+        first: NDArray[np.bool_] = self._stamp[numbers] == rows
         return first

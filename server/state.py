@@ -33,7 +33,7 @@ class State:
             Sequences(limits.sequences),
             FreeList(limits.slots),
             Kept(limits.sequences, spec.outputs, limits.kept_bytes),
-            Scheduler(limits.rows, limits.tokens),
+            Scheduler(limits.rows, limits.tokens, limits.sequences),
         )
 
     def remove(self, number: int, word: int) -> tuple[Sink, int] | None:
@@ -72,12 +72,10 @@ class State:
 
         Nothing happens if no such step is queued: it runs, ran, or was never sent.
         """
-        if not self.scheduler.find(number, position):
+        queued = self.scheduler.withdraw_from(number, position)
+        if not queued:
             return []
-        queued = self.scheduler.withdraw(number)
-        stay = [step for step in queued if step.positions[0] < position]
-        self.scheduler.requeue(stay)
-        failed, *behind = queued[len(stay) :]
+        failed, *behind = queued
         self._forget(failed)
         answers = failures(failed, error) + self._fail_behind(number, behind)
         return answers + self.close_due(failed.numbers)

@@ -23,7 +23,7 @@ class Books:
     """Admits as a lane does: the first row of an idle sequence is added, all others are parked. Mutable throughout."""
 
     def __init__(self) -> None:
-        self.scheduler, self.sink = Scheduler(ROWS, TOKENS), Heard()
+        self.scheduler, self.sink = Scheduler(ROWS, TOKENS, sequences=5), Heard()
         self.sent: dict[int, int] = dict.fromkeys(range(5), 0)
         self.pending: dict[int, int] = dict.fromkeys(range(5), 0)
         self.left: list[Row] = []
@@ -88,7 +88,7 @@ def test_every_row_leaves_once_in_order_within_the_bounds(frames: list[list[tupl
         assert len(books.left) > before  # no turn is wasted while rows wait
     for number, sent in books.sent.items():
         assert [position for n, position in books.left if n == number] == list(range(sent))
-    assert books.scheduler.ready_rows == 0 and books.scheduler.oldest is None
+    assert books.scheduler.ready_rows == 0
 
 
 def test_a_batch_is_cut_in_order_of_arrival() -> None:
@@ -104,7 +104,37 @@ def test_withdrawn_rows_never_run() -> None:
     books = Books()
     books.admit([(0, 1, IN_TIME), (1, 1, IN_TIME), (0, 1, IN_TIME)])
     assert [int(row.positions[0]) for row in books.scheduler.withdraw(0)] == [0, 1]
-    assert not books.scheduler.find(0, 0) and books.scheduler.find(1, 0)
+    assert not books.scheduler.withdraw(0)
     books.turn()
     assert books.left == [(1, 0)]
     assert not books.scheduler
+
+
+def test_rows_are_withdrawn_from_exactly_the_step_that_is_named() -> None:
+    books = Books()
+    books.admit([(0, 4, IN_TIME), (1, 6, IN_TIME), *[(1, 1, IN_TIME)] * 4])
+    books.turn()  # the batch was cut before the second row, which keeps its place
+    assert not books.scheduler.withdraw_from(0, 0)  # it ran
+    assert not books.scheduler.withdraw_from(1, 7) and not books.scheduler.withdraw_from(1, -1)
+    assert [int(row.positions[0]) for row in books.scheduler.withdraw_from(1, 3)] == [3, 4]
+    assert [int(row.positions[0]) for row in books.scheduler.withdraw_from(1, 0)] == [0, 1, 2]
+    assert not books.scheduler
+
+
+def test_rows_that_were_parked_together_become_ready_together() -> None:
+    books = Books()
+    both = [(number, 0, 1, IN_TIME) for number in (0, 1)]
+    books.scheduler.add(piece(books.sink, both))
+    books.scheduler.park(piece(books.sink, [(number, 1, 1, IN_TIME) for number in (0, 1)]))
+    (first,) = books.scheduler.next(NOW).run
+    books.scheduler.settle(first.numbers)
+    (second,) = books.scheduler.next(NOW).run
+    assert (second.numbers.tolist(), second.positions.tolist()) == ([0, 1], [1, 1])
+    assert second.values[0][:, 0].tolist() == [value(0, 1), value(1, 1)]
+
+
+def test_all_rows_leave_a_scheduler_that_is_given_up() -> None:
+    books = Books()
+    books.admit([(0, 1, IN_TIME), (1, 1, IN_TIME), (0, 1, IN_TIME)])
+    assert sum(map(len, books.scheduler.withdraw_all())) == 3
+    assert not books.scheduler and not books.scheduler.withdraw_all()
