@@ -11,7 +11,7 @@ from headrace.errors import ModelFailed
 from headrace.ragged import starts
 from headrace.server.batch import Batch, Outcome
 from headrace.server.journal import Journal, NoJournal, Record
-from headrace.server.lane import Engine, Lane
+from headrace.server.lane import Engine, Lane, Meter
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
 from headrace.server.steps import STATELESS, Answer, Answers, Outputs, Sink, Steps
@@ -109,11 +109,12 @@ def sum_lane(
     engine: Engine | None = None,
     journal: Journal | None = None,
     limits: Limits | None = None,
+    meter: Meter | None = None,
 ) -> Lane:
     """A lane that is not started: the test calls `admit` and `tick` itself."""
     limits = limits or Limits(rows=4, tokens=64, sequences=8, idle=60.0)
     engine = engine or SumEngine(limits.slots)
-    meter = LaneMeter((spec.name, "1", "0"))
+    meter = meter or LaneMeter((spec.name, "1", "0"))
     return Lane(spec, "1", engine, journal or NoJournal(), meter, limits, deliver, clock)
 
 
