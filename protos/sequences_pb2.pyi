@@ -156,7 +156,7 @@ class ModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ModelsReply(_message.Message):
-    __slots__ = ("models",)
+    __slots__ = ("models", "frame_bytes")
     class Model(_message.Message):
         __slots__ = ("name", "version", "spec", "device")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -169,5 +169,7 @@ class ModelsReply(_message.Message):
         device: str
         def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., spec: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelsReply.Model]
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelsReply.Model, _Mapping]]] = ...) -> None: ...
+    frame_bytes: int
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelsReply.Model, _Mapping]]] = ..., frame_bytes: _Optional[int] = ...) -> None: ...

@@ -43,18 +43,21 @@ async def call(
     """One step of an open ledger, to its answer; `within` so many seconds."""
     assert ledger.served is not None
     values, length = pack(ledger.served.spec, value)
-    deadline = connection.clock.time() + (settings.patience if within is None else within)
+    deadline = connection.clock.time() + _seconds(settings.patience if within is None else within)
     step = Step(ledger.key, values, length, deadline, asyncio.get_running_loop().create_future())
-    if step.size > settings.frame_bytes:
-        raise InvalidInput(
-            f"the step has {step.size} bytes, a frame at most {settings.frame_bytes}: send it in shorter chunks"
-        )
     connection.session.submit(ledger, step)
     try:
         return await step.answer
     except asyncio.CancelledError:
         connection.session.give_up(ledger, step)
         raise
+
+
+def _seconds(timeout: float) -> float:
+    """Checked here, where it can only fail its own caller."""
+    if not timeout >= 0:  # so written, NaN is refused too
+        raise InvalidInput(f"a timeout is in seconds, 0 or more, inf for none; got {timeout}")
+    return timeout
 
 
 async def close(connection: Connection, ledger: Ledger) -> None:

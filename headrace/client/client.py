@@ -71,11 +71,11 @@ class Client:
         return await self._live.models()
 
     async def find(self, model: str) -> ServedModel:
-        """Any version of `model`: they agree on whether it has a state. Raises UnknownModel."""
-        known = next(iter(self._live.catalogue.versions(model)), None)
+        """The newest version of `model` in the list that the server gave last, or gives now. Raises UnknownModel."""
+        known = self._live.catalogue.newest(model)
         if known is None:
             served = await self.models()
-            known = next((m for m in served if m.name == model), None)
+            known = self._live.catalogue.newest(model)
         if known is None:
             there = ", ".join(sorted({m.name for m in served})) or "none"
             raise UnknownModel(f"no model {model!r} is served here; there are: {there}")

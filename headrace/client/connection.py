@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import isinf
 from typing import Any, Protocol
 
 import grpc
 
-from headrace.errors import Unavailable
+from headrace.errors import HeadraceError, Unavailable
 from headrace.protos import sequences_pb2 as pb
 
 from .served import Catalogue, ServedModel
-from .session import Session
+from .session import FrameRefused, Session
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 SERVICE = "/headrace.v1.Sequences"
 
@@ -60,19 +64,25 @@ class Connection:
 
     async def start(self) -> None:
         """Raises Unavailable if no Headrace server answers within `connect_timeout`."""
-        await self.models()
+        reply = await self._list()
+        self.catalogue.learn(reply)
+        self.session.limit(reply.frame_bytes)
         self._task = asyncio.create_task(self._run())
 
     async def models(self) -> list[ServedModel]:
         """All that is served. Raises Unavailable, or ConfigurationError if a spec cannot be read."""
+        return self.catalogue.learn(await self._list())
+
+    async def _list(self) -> pb.ModelsReply:
         timeout = self._settings.connect_timeout
         try:
-            return self.catalogue.learn(await self._models(pb.ModelsRequest(), timeout=timeout, wait_for_ready=True))
+            reply: pb.ModelsReply = await self._models(pb.ModelsRequest(), timeout=timeout, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             raise Unavailable(
                 f"no Headrace server answers at {self._address} within {timeout} s ({_reason(error)}); "
                 "check the address, and that it runs"
             ) from None
+        return reply
 
     async def stop(self) -> None:
         """Sequences that are not closed live on at the server, until they are resumed or expire."""
@@ -87,19 +97,29 @@ class Connection:
     # The stream
 
     async def _run(self) -> None:
-        while True:
-            reason = await self._serve_one_stream()
-            self.session.offline(reason)
-            await self._pause()
+        """What is not the network's fault would come again on every stream: it ends the client."""
+        try:
+            while True:
+                self.session.offline(await self._serve_one_stream())
+                await self._pause()
+                await self._ask_limit()
+        except Exception as error:
+            log.exception("the client of %s cannot go on", self._address)
+            self.session.fail(HeadraceError(f"the client cannot go on ({_reason(error)}); connect another one"))
+
+    async def _ask_limit(self) -> None:
+        """It may be another server by now, with other settings."""
+        with suppress(Unavailable):  # the next stream will tell
+            self.session.limit((await self._list()).frame_bytes)
 
     async def _serve_one_stream(self) -> str:
-        """Until it breaks, on either side; returns why it did."""
+        """Until it breaks, on either side; returns why it did. Raises what another stream would not heal."""
         stream = self._stream()
         self.session.online()
         tasks = [asyncio.create_task(self._read(stream)), asyncio.create_task(self._write(stream))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return _reason(done.pop().exception())
+            return _lost([task.exception() for task in done])
         finally:
             for task in tasks:
                 task.cancel()
@@ -117,7 +137,10 @@ class Connection:
             await self._written.wait()
             self._written.clear()
             while (frame := self.session.next_frame(self.clock.time())) is not None:
-                await stream.write(frame)
+                try:
+                    await stream.write(frame)
+                except asyncio.InvalidStateError:
+                    return  # the stream is over; who reads it knows why
 
     async def _pause(self) -> None:
         """Exponential backoff with full jitter, so that many clients do not come back all at once."""
@@ -140,6 +163,14 @@ class Connection:
             self._timer.cancel()
         due = self.session.due
         self._timer = None if isinf(due) else self.clock.call_at(due, lambda: self.session.tick(self.clock.time()))
+
+
+def _lost(errors: Sequence[BaseException | None]) -> str:
+    """Why a stream ended. Raises the first error that is not the stream's."""
+    for error in errors:
+        if error is not None and not isinstance(error, grpc.aio.AioRpcError | FrameRefused):
+            raise error
+    return _reason(next((error for error in errors if error is not None), None))
 
 
 def _reason(error: BaseException | None) -> str:

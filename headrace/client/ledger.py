@@ -93,6 +93,10 @@ class Ledger(ABC):
     def idle(self) -> bool:
         """Whether nothing is under way."""
 
+    def awaits(self, step: Step) -> bool:
+        """Whether the server was sent the step, and has not answered it; on this stream."""
+        return self.phase is Phase.LIVE and any(s is step for s in self.sent)
+
     @abstractmethod
     def sendable(self, now: float) -> bool:
         """Whether the first waiting step may be written."""

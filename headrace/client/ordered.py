@@ -201,7 +201,7 @@ class Ordered(Ledger):
                 self._drop(step, error or _stands_at(at))
         self.position = self._tail = start
         self._hold, self._told = False, None
-        self.waiting = deque([*applied, *again, *self._still_wanted(at)])
+        self.waiting = deque([*(step for step in applied if not step.given_up), *again, *self._still_wanted(at)])
 
     def _still_wanted(self, at: int) -> Iterator[Step]:
         for step in self.waiting:

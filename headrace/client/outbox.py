@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from headrace.protos import sequences_pb2 as pb
 
 from . import frames
@@ -10,14 +12,31 @@ from .served import ServedModel
 from .step import Step
 
 
+@dataclass(slots=True)
+class Room:
+    """Mutable: bytes that are left in a frame."""
+
+    left: int
+
+    def take(self, size: int) -> bool:
+        """Whether there was so much."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
 class Outbox:
-    """Mutable; dicts stand for ordered sets. `clear` loses nothing: reopening the ledgers brings it all up again."""
+    """Mutable; dicts stand for ordered sets. `clear` loses nothing: reopening the ledgers brings it all up again.
+
+    What does not fit into a frame of `frame_bytes` goes into the next; what fits into none must not come in.
+    """
 
     def __init__(self, frame_bytes: int) -> None:
-        self._frame_bytes = frame_bytes
+        self.frame_bytes = frame_bytes
         self._opens: dict[Ledger, None] = {}
         self._ready: dict[ServedModel, dict[Ledger, None]] = {}  # those with steps that wait
-        self._cancels: list[tuple[int, int]] = []  # key, position
+        self._cancels: dict[Step, Ledger] = {}
         self._closes: list[int] = []  # keys
 
     def __repr__(self) -> str:
@@ -29,8 +48,8 @@ class Outbox:
     def ready(self, ledger: Ledger, served: ServedModel) -> None:
         self._ready.setdefault(served, {})[ledger] = None
 
-    def cancel(self, key: int, position: int) -> None:
-        self._cancels.append((key, position))
+    def cancel(self, ledger: Ledger, step: Step) -> None:
+        self._cancels[step] = ledger
 
     def close(self, key: int) -> None:
         self._closes.append(key)
@@ -47,9 +66,10 @@ class Outbox:
 
     def next_frame(self, now: float) -> pb.Request | None:
         """None: nothing to write now."""
-        opens, steps = self._take_opens(now), self._take_steps(now)
-        cancels, self._cancels = self._cancels, []
-        closes, self._closes = self._closes, []
+        room = Room(self.frame_bytes - frames.HEAD)
+        opens = self._take_opens(now, room)
+        cancels, closes = self._take_cancels(room), self._take_closes(room)
+        steps = self._take_steps(now, room)  # last: they may fill every frame
         if not (opens or steps or cancels or closes):
             return None
         return pb.Request(
@@ -59,33 +79,59 @@ class Outbox:
             closes=frames.keys(closes),
         )
 
-    def _take_opens(self, now: float) -> list[pb.Open]:
-        due = [ledger for ledger in self._opens if ledger.not_before <= now]
-        for ledger in due:
+    def fits(self, size: int) -> bool:
+        """Whether a frame has room for so much at all."""
+        return size <= self.frame_bytes - frames.HEAD
+
+    def _take_opens(self, now: float, room: Room) -> list[pb.Open]:
+        messages: list[pb.Open] = []
+        for ledger in [ledger for ledger in self._opens if ledger.not_before <= now]:
+            message = ledger.message()
+            if not room.take(frames.open_bytes(message)):
+                break
             ledger.phase = Phase.ASKED
             del self._opens[ledger]
-        return [ledger.message() for ledger in due]
+            messages.append(message)
+        return messages
 
-    def _take_steps(self, now: float) -> list[Step]:
-        """Steps of one model, as many as a frame may carry; the models take turns."""
+    def _take_cancels(self, room: Room) -> list[Step]:
+        """Of a step that is answered by now nothing is said: at its position may be another one, in this very frame."""
+        cancels: list[Step] = []
+        for step, ledger in list(self._cancels.items()):
+            if ledger.awaits(step):
+                if not room.take(frames.CANCEL):
+                    break
+                cancels.append(step)
+            del self._cancels[step]
+        return cancels
+
+    def _take_closes(self, room: Room) -> list[int]:
+        count = min(len(self._closes), max(0, room.left) // frames.CLOSE)
+        room.take(count * frames.CLOSE)
+        closes, self._closes = self._closes[:count], self._closes[count:]
+        return closes
+
+    def _take_steps(self, now: float, room: Room) -> list[Step]:
+        """Steps of one model, as many as there is room for; the models take turns."""
         steps: list[Step] = []
         while self._ready and not steps:
             served = next(iter(self._ready))
             ledgers = self._ready.pop(served)
-            steps = self._drain(ledgers, now)
+            steps = _drained(ledgers, now, room)
             if ledgers:
                 self._ready[served] = ledgers
+                return steps
         return steps
 
-    def _drain(self, ledgers: dict[Ledger, None], now: float) -> list[Step]:
-        """Empties `ledgers` as far as the frame has room."""
-        steps, room = list[Step](), self._frame_bytes
-        while ledgers:
-            ledger = next(iter(ledgers))
-            while ledger.sendable(now):
-                room -= ledger.waiting[0].size
-                if room < 0 and steps:
-                    return steps
-                steps.append(ledger.take())
-            del ledgers[ledger]
-        return steps
+
+def _drained(ledgers: dict[Ledger, None], now: float, room: Room) -> list[Step]:
+    """Empties `ledgers`, as far as there is room."""
+    steps: list[Step] = []
+    while ledgers:
+        ledger = next(iter(ledgers))
+        while ledger.sendable(now):
+            if not room.take(frames.step_bytes(ledger.waiting[0])):
+                return steps
+            steps.append(ledger.take())
+        del ledgers[ledger]
+    return steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from headrace.protos import sequences_pb2 as pb
@@ -20,7 +19,10 @@ class ServedModel:
 
 
 class Catalogue:
-    """Mutable: the models heard of so far, by (name, version); one object each, for as long as its spec stays."""
+    """Mutable: the models that the server listed last, by (name, version), the oldest version of each first.
+
+    One object each, for as long as its spec stays.
+    """
 
     def __init__(self) -> None:
         self._models: dict[tuple[str, str], ServedModel] = {}
@@ -30,18 +32,19 @@ class Catalogue:
 
     def learn(self, reply: pb.ModelsReply) -> list[ServedModel]:
         """All models of `reply`, in its order. Raises ConfigurationError if a spec cannot be read."""
-        return [self._learn(m) for m in reply.models]
+        served = [self._met(m) for m in reply.models]
+        self._models = {(m.name, m.version): m for m in served}
+        return served
 
-    def _learn(self, told: pb.ModelsReply.Model) -> ServedModel:
+    def _met(self, told: pb.ModelsReply.Model) -> ServedModel:
         spec, place = ModelSpec.from_json(told.spec), (told.name, told.version)
         known = self._models.get(place)
         if known is None or known.spec != spec or known.device != told.device:
-            known = self._models[place] = ServedModel(told.name, told.version, spec, told.device)
+            return ServedModel(told.name, told.version, spec, told.device)
         return known
 
     def find(self, name: str, version: str) -> ServedModel | None:
         return self._models.get((name, version))
 
-    def versions(self, name: str) -> Iterable[ServedModel]:
-        """Every known version of a model; empty if it was never heard of."""
-        return (m for m in self._models.values() if m.name == name)
+    def newest(self, name: str) -> ServedModel | None:
+        return next((m for m in reversed(self._models.values()) if m.name == name), None)

@@ -8,9 +8,10 @@ from math import inf
 
 import numpy as np
 
-from headrace.errors import DeadlineExceeded, HeadraceError, Unavailable
+from headrace.errors import DeadlineExceeded, HeadraceError, InvalidInput, Unavailable
 from headrace.protos import sequences_pb2 as pb
 
+from . import frames
 from .codes import again, from_wire
 from .ledger import Ledger, Opening, Phase
 from .ordered import Ordered
@@ -19,6 +20,10 @@ from .settings import Settings
 from .step import UNSENT, Step
 from .tensors import results
 from .unordered import Unordered
+
+
+class FrameRefused(Exception):
+    """The server could not read a frame. What it carried is still under way: a new stream tells what became of it."""
 
 
 class Session:
@@ -38,6 +43,8 @@ class Session:
         self._keys = 0
         self._online = False
         self._offline_because = "it was not reached yet"
+        self._refusal: FrameRefused | None = None
+        self._error: HeadraceError | None = None  # why the session is over
 
     def __repr__(self) -> str:
         return f"Session(keys={len(self._ledgers)}, online={self._online}, outbox={self._outbox})"
@@ -45,18 +52,28 @@ class Session:
     # What callers want
 
     def open(self, opening: Opening, opened: asyncio.Future[pb.Opened], by: float) -> Ledger:
-        """`opened` is resolved with the server's answer, or fails; at the time `by` at the latest."""
+        """`opened` is resolved with the server's answer, or fails; at the time `by` at the latest.
+
+        Raises InvalidInput if no frame has room for it, or the error that ended the session.
+        """
+        if self._error is not None:
+            raise again(self._error)
         kind = Ordered if opening.id else Unordered
         ledger = kind(self._new_key(), opening, self._settings, opened, by)
+        if too_large := self._too_large(ledger):
+            self._free_keys.append(ledger.key)
+            raise too_large
         self._ledgers[ledger.key] = ledger
         self._watch(ledger, by)
         self._go_on(ledger)
         return ledger
 
     def submit(self, ledger: Ledger, step: Step) -> None:
-        """Raises the error of which the ledger died, if it did."""
+        """Raises InvalidInput if no frame has room for it, or the error of which the ledger died."""
         if ledger.phase is Phase.DEAD or ledger.closed is not None:
             raise again(ledger.error)
+        if too_large := self._step_too_large(step):
+            raise too_large
         ledger.submit(step)
         self._watch(ledger, step.deadline)
         self._go_on(ledger)
@@ -64,7 +81,7 @@ class Session:
     def give_up(self, ledger: Ledger, step: Step) -> None:
         """Its caller no longer waits for the step: the server hears of it, and the sequence stays usable."""
         if ledger.give_up(step):
-            self._outbox.cancel(ledger.key, step.position)
+            self._outbox.cancel(ledger, step)
         self._go_on(ledger)
 
     def close(self, ledger: Ledger, closed: asyncio.Future[None]) -> None:
@@ -83,7 +100,7 @@ class Session:
         return self._outbox.next_frame(now) if self._online else None
 
     def receive(self, reply: pb.Reply, now: float) -> None:
-        """Raises ValueError if the reply is not of this protocol."""
+        """Raises FrameRefused, or ValueError if the reply is not of this protocol."""
         for opened in reply.opened:
             self._opened(opened)
         for stepped in reply.stepped:
@@ -113,7 +130,8 @@ class Session:
 
     def _refused(self, told: pb.Error, now: float) -> None:
         if not told.HasField("key"):
-            raise ValueError(f"the server could not read a frame: {told.message}")
+            self._refusal = FrameRefused(f"the server could not read a frame: {told.message}")
+            raise self._refusal
         ledger = self._ledgers.get(told.key)
         if ledger is None:
             return
@@ -121,16 +139,18 @@ class Session:
             ledger.refused(told.position, from_wire(told), now)
         elif ledger.phase is Phase.ASKED:
             ledger.not_opened(from_wire(told), now)
+            if ledger.dead:
+                self._free(ledger)  # there is nothing else under way of what was never opened on this stream
         else:
             ledger.fail(from_wire(told))
         self._watch(ledger, ledger.due(now))
         self._go_on(ledger)
 
     def _closed(self, key: int) -> None:
-        ledger = self._ledgers.pop(key, None)
+        ledger = self._ledgers.get(key)
         if ledger is not None:
             ledger.fail(ledger.error)
-            self._free_keys.append(key)
+            self._free(ledger)
 
     # The connection, and time
 
@@ -138,12 +158,34 @@ class Session:
         """A new stream: whatever was open is opened again, and so it turns out which steps have to be sent again."""
         self._online = True
         self._outbox.clear()
+        self._free_keys = [key for key in range(self._keys) if key not in self._ledgers]  # no old answer can come here
         for ledger in self._ledgers.values():
             ledger.phase = Phase.NEW
             self._go_on(ledger)
 
     def offline(self, because: str) -> None:
         self._online, self._offline_because = False, because
+
+    def limit(self, frame_bytes: int) -> None:
+        """The server takes request frames of so many bytes, 0 if it does not say. What fits into none fails.
+
+        Raises FrameRefused if a frame was refused, and was not too large: the next one would be refused as well.
+        """
+        limit = min(self._settings.frame_bytes, frame_bytes or self._settings.frame_bytes)
+        if self._refusal is not None and limit >= self._outbox.frame_bytes:
+            raise self._refusal
+        self._outbox.frame_bytes, self._refusal = limit, None
+        for ledger in list(self._ledgers.values()):
+            self._fail_what_is_too_large(ledger)
+
+    def _fail_what_is_too_large(self, ledger: Ledger) -> None:
+        if error := self._too_large(ledger):
+            ledger.fail(error)
+        for step in list(ledger.pending()):
+            if error := self._step_too_large(step):
+                step.fail(error)
+                self.give_up(ledger, step)
+        self._go_on(ledger)
 
     def tick(self, now: float) -> None:
         """What falls due at `now`: steps that come too late, and retries."""
@@ -159,7 +201,8 @@ class Session:
         self._alarm()
 
     def fail(self, error: HeadraceError) -> None:
-        """The client is closed: all callers are told."""
+        """The session is over: all callers are told, and those who come later."""
+        self._error = self._error or error
         for ledger in list(self._ledgers.values()):
             ledger.fail(error)
             self._go_on(ledger)
@@ -177,7 +220,8 @@ class Session:
     def _go_on(self, ledger: Ledger) -> None:
         """After a change: what the ledger now has to write, if anything."""
         if ledger.phase is Phase.DEAD:
-            self._ledgers.pop(ledger.key, None)  # its key is not used again: answers to it may still be on the way
+            if self._ledgers.get(ledger.key) is ledger:  # else another one has its key by now
+                del self._ledgers[ledger.key]  # the key is free on the next stream: answers may still be on the way
             self._outbox.drop(ledger)
         elif ledger.phase is Phase.NEW:
             self._outbox.open(ledger)
@@ -188,11 +232,28 @@ class Session:
             self._outbox.close(ledger.key)
         self._wake()
 
+    def _too_large(self, ledger: Ledger) -> InvalidInput | None:
+        size = frames.open_bytes(ledger.message())
+        return None if self._outbox.fits(size) else InvalidInput(f"an open of {size} bytes {self._fits_no_frame()}")
+
+    def _step_too_large(self, step: Step) -> InvalidInput | None:
+        if self._outbox.fits(frames.step_bytes(step)):
+            return None
+        return InvalidInput(f"a step of {step.size} bytes {self._fits_no_frame()}; send it in shorter chunks")
+
+    def _fits_no_frame(self) -> str:
+        return f"does not fit into a frame, which has at most {self._outbox.frame_bytes} here"
+
     def _watch(self, ledger: Ledger, due: float) -> None:
         self._watched[ledger] = None
         if due < self.due:
             self.due = due
             self._alarm()
+
+    def _free(self, ledger: Ledger) -> None:
+        """Nothing more can come for its key on this stream."""
+        del self._ledgers[ledger.key]
+        self._free_keys.append(ledger.key)
 
     def _new_key(self) -> int:
         if self._free_keys:

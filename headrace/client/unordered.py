@@ -62,7 +62,8 @@ class Unordered(Ledger):
     def give_up(self, step: Step) -> bool:
         if step in self.waiting:
             self.waiting.remove(step)
-        return self._sent.pop(step.position, None) is not None
+        self._sent.pop(step.position, None)
+        return False  # rows of models without state are not cancelled
 
     def answered(self, position: int, result: Result) -> None:
         step = self._sent.pop(position, None)

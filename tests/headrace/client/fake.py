@@ -14,40 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.protos import sequences_pb2 as pb
-from headrace.spec import Chunk, Input, ModelSpec, Output, State, Text
 
-SUM = ModelSpec(
-    name="sum",
-    inputs=(Input(name="x", dtype="float32", shape=(2,)),),
-    outputs=(Output(name="y", dtype="float32", shape=(2,), time=True),),
-    states=(State(name="s", input="s_in", output="s_out", dtype="float32", shape=(2,)),),
-    chunk=Chunk(longest=1000),
-)
-PAIR = ModelSpec(
-    name="pair",
-    inputs=(Input(name="x", dtype="float32", shape=(2,)), Input(name="id", dtype="int64", vocabulary=10)),
-    outputs=(
-        Output(name="y", dtype="float32", shape=(2,), time=True),
-        Output(name="ids", dtype="int64", time=False),
-    ),
-    states=SUM.states,
-    chunk=Chunk(longest=1000),
-)
-MEAN = ModelSpec(
-    name="mean",
-    inputs=SUM.inputs,
-    outputs=(Output(name="m", dtype="float32", shape=(2,), time=False, labels=("left", "right")),),
-    chunk=Chunk(longest=1000, whole=True),
-)
-LETTERS = ModelSpec(
-    name="letters",
-    inputs=(Input(name="ids", dtype="int64", vocabulary=3),),
-    outputs=(Output(name="logits", dtype="float32", shape=(3,), time=True),),
-    states=SUM.states,
-    chunk=Chunk(longest=2),
-    text=Text(symbols=("a", "b", "\n")),
-)
-SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN, LETTERS)}
+from .rows import Row, read, stepped
+from .specs import SPECS
 
 
 class Cut(Enum):
@@ -76,17 +45,6 @@ class Live:
     applied: int = 0  # steps
 
 
-@dataclass(slots=True)
-class Row:
-    key: int
-    position: int
-    length: int
-    acked: int
-    timeout_us: int
-    values: tuple[NDArray[Any], ...]
-    outputs: tuple[NDArray[Any], ...] = ()
-
-
 Refusal = Callable[[Row], pb.Error | None]
 
 
@@ -109,6 +67,8 @@ class FakeServer:
         self.refuse: Refusal = lambda row: None
         self.refuse_open: Callable[[pb.Open], pb.Error | None] = lambda told: None
         self.paused = False
+        self.versions = ["1"]  # of every model, the oldest first
+        self.frame_bytes = 0  # the largest frame that is read, 0 for any
         self.queue: list[tuple[Stream, Row]] = []
         self.streams: list[Stream] = []
         self.connections = 0
@@ -155,6 +115,11 @@ class FakeServer:
         for stream in self.streams:
             stream.replies.put_nowait(None)
 
+    def say(self, reply: pb.Reply) -> None:
+        """To all connections."""
+        for stream in self.streams:
+            stream.replies.put_nowait(reply)
+
     def release(self) -> None:
         """Applies what queued up, in order."""
         self.paused, queue, self.queue = False, self.queue, []
@@ -164,8 +129,12 @@ class FakeServer:
     # The wire
 
     async def _models(self, request: pb.ModelsRequest, context: Any) -> pb.ModelsReply:
-        told = [pb.ModelsReply.Model(name=s.name, version="1", spec=s.to_json(), device="CPU") for s in SPECS.values()]
-        return pb.ModelsReply(models=told)
+        told = [
+            pb.ModelsReply.Model(name=s.name, version=version, spec=s.to_json(), device="CPU")
+            for s in SPECS.values()
+            for version in self.versions
+        ]
+        return pb.ModelsReply(models=told, frame_bytes=self.frame_bytes)
 
     async def _stream(self, requests: AsyncIterator[pb.Request], context: Any) -> None:
         stream = Stream()
@@ -184,6 +153,9 @@ class FakeServer:
 
     async def _read(self, stream: Stream, requests: AsyncIterator[pb.Request]) -> None:
         async for request in requests:
+            if 0 < self.frame_bytes < request.ByteSize():
+                stream.replies.put_nowait(pb.Reply(errors=[pb.Error(code=pb.INVALID_INPUT, message="too large")]))
+                continue
             self.frames.append(request)
             cut = self.cuts.popleft() if request.steps.keys and self.cuts else None
             reply = self.handle(stream, request, cut)
@@ -207,7 +179,7 @@ class FakeServer:
         reply = pb.Reply()
         for told in request.opens:
             self._open(stream, told, reply)
-        rows = _rows(request.steps, SPECS[self._model(stream, request.steps)]) if request.steps.keys else []
+        rows = read(request.steps, SPECS[self._model(stream, request.steps)]) if request.steps.keys else []
         if cut in (Cut.BEFORE, Cut.WITHIN):
             rows = rows[: len(rows) // 2] if cut is Cut.WITHIN else []
         if self.paused:
@@ -255,7 +227,8 @@ class FakeServer:
             self.live[told.id] = live
         live.owner = (stream, told.key)
         stream.keys[told.key], stream.models[told.key] = live, told.model
-        reply.opened.add(key=told.key, version="1", position=live.position, resumed=resumed)
+        version = told.version or self.versions[-1]
+        reply.opened.add(key=told.key, version=version, position=live.position, resumed=resumed)
 
     def _cancel(self, stream: Stream, key: int, position: int, reply: pb.Reply) -> None:
         for _, row in [(s, r) for s, r in self.queue if (s, r.key, r.position) == (stream, key, position)]:
@@ -276,7 +249,7 @@ class FakeServer:
                 answer.key, answer.position = row.key, row.position
                 reply.errors.append(answer)
         for model, answers in done.items():
-            reply.stepped.append(_stepped(answers, SPECS[model]))
+            reply.stepped.append(stepped(answers, SPECS[model]))
         return reply
 
     def _apply(self, stream: Stream, row: Row) -> Row | pb.Error:
@@ -319,31 +292,3 @@ def _wrong(row: Row, expected: int) -> pb.Error:
     told = pb.Error(key=row.key, position=row.position, code=pb.WRONG_POSITION, message="wrong position")
     told.expected_position = expected
     return told
-
-
-def _rows(steps: pb.Steps, spec: ModelSpec) -> list[Row]:
-    lengths = np.frombuffer(steps.lengths, "<i8")
-    split = np.cumsum(lengths)[:-1]
-    packed = [np.frombuffer(v, i.dtype).reshape(-1, *i.shape) for i, v in zip(spec.inputs, steps.values, strict=True)]
-    columns = [
-        np.frombuffer(steps.keys, "<u4").tolist(),
-        np.frombuffer(steps.positions, "<i8").tolist(),
-        lengths.tolist(),
-        np.frombuffer(steps.acked, "<i8").tolist(),
-        np.frombuffer(steps.timeouts_us, "<u8").tolist(),
-        zip(*(np.split(p, split) for p in packed), strict=True),
-    ]
-    return [Row(*cells) for cells in zip(*columns, strict=True)]
-
-
-def _stepped(rows: list[Row], spec: ModelSpec) -> pb.Stepped:
-    outputs = []
-    for at, output in enumerate(spec.outputs):
-        cells = [row.outputs[at] for row in rows]
-        outputs.append((np.concatenate(cells) if output.time else np.stack(cells)).astype(output.dtype).tobytes())
-    return pb.Stepped(
-        keys=np.array([r.key for r in rows], "<u4").tobytes(),
-        positions=np.array([r.position for r in rows], "<i8").tobytes(),
-        lengths=np.array([r.length for r in rows], "<i8").tobytes(),
-        values=outputs,
-    )

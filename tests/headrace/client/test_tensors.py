@@ -5,7 +5,7 @@ from headrace.client.tensors import pack, results
 from headrace.errors import InvalidInput
 from headrace.protos import sequences_pb2 as pb
 
-from .fake import PAIR, SUM
+from .specs import PAIR, SUM
 
 
 def test_numbers_are_converted_and_copied() -> None:
