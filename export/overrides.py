@@ -10,16 +10,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
-from headrace.spec import ModelSpec
 from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, State
 
 from . import ops
 
 
-def refuse(model: nn.Module, spec: ModelSpec) -> None:
-    """Raises ConfigurationError if `step` cannot have that spec, or a recurrent layer would not become ragged."""
-    if len(spec.inputs) != 1 or len(spec.outputs) != 1:
-        raise ConfigurationError(f"{spec.name}: a model's step takes one input and gives one output beside its states")
+def refuse(model: nn.Module) -> None:
+    """Raises ConfigurationError if a recurrent layer would not become ragged."""
     ragged = {id(part.rnn) for part in model.modules() if isinstance(part, RaggedRNN)}
     for path, part in model.named_modules():
         if isinstance(part, nn.RNNBase) and (reason := _reason(part, id(part) in ragged)):

@@ -8,6 +8,7 @@ import onnx
 import onnxruntime as ort
 import onnxscript
 import torch
+from torch import Tensor
 
 from headrace.spec import LENGTHS, ModelSpec
 from headrace.training.models import SequenceModel
@@ -22,8 +23,9 @@ def eager(model: SequenceModel, spec: ModelSpec) -> Runner:
     def run(feed: Named) -> Named:
         tensors = {name: torch.from_numpy(values) for name, values in feed.items()}
         states = {s.name: tensors[s.input] for s in spec.states}
-        y, end = model.step(tensors[spec.inputs[0].name], tensors[LENGTHS], states)
-        return {spec.outputs[0].name: y.numpy(), **{s.output: end[s.name].numpy() for s in spec.states}}
+        y, end = model.step(bare(tuple(tensors[i.name] for i in spec.inputs)), tensors[LENGTHS], states)
+        results = {o.name: part.numpy() for o, part in zip(spec.outputs, several(y), strict=True)}
+        return results | {s.output: end[s.name].numpy() for s in spec.states}
 
     return run
 
@@ -35,6 +37,16 @@ def runtime(graph: onnx.ModelProto) -> Runner:
     session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
+
+
+def bare(tensors: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    """As a model's `step` takes its inputs: a single one alone, several as a tuple."""
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def several(tensors: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The reverse of `bare`."""
+    return (tensors,) if isinstance(tensors, Tensor) else tensors
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from headrace.spec import LENGTHS, ROWS, TOKENS, ModelSpec
 from headrace.training.models import SequenceModel
 
 from .overrides import ragged_operators, refuse
+from .runners import bare, several
 from .translate import OPSET, TABLE
 
 EXAMPLE = (2, 3, 1)
@@ -39,7 +40,7 @@ def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
     Raises ConfigurationError for a model that cannot be exported, with the layer and the reason, or whose graph is not
     what the spec says.
     """
-    refuse(model, spec)
+    refuse(model)
     graph = _Graph(model, spec).eval()
     with torch.no_grad(), ragged_operators(model), _quiet(), _told(spec):
         exported = _exported(graph, spec)
@@ -55,9 +56,11 @@ class _Graph(nn.Module):
         super().__init__()
         self.model, self.names = model, [s.name for s in spec.states]
 
-    def forward(self, x: Tensor, lengths: Tensor, states: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
-        y, state = self.model.step(x, lengths, dict(zip(self.names, states, strict=True)))
-        return y, *(state[name] for name in self.names)
+    def forward(
+        self, inputs: tuple[Tensor, ...], lengths: Tensor, states: tuple[Tensor, ...] = ()
+    ) -> tuple[Tensor, ...]:
+        y, state = self.model.step(bare(inputs), lengths, dict(zip(self.names, states, strict=True)))
+        return *several(y), *(state[name] for name in self.names)
 
 
 def _exported(graph: _Graph, spec: ModelSpec) -> torch.onnx.ONNXProgram:
@@ -81,16 +84,16 @@ def _exported(graph: _Graph, spec: ModelSpec) -> torch.onnx.ONNXProgram:
 
 
 def _example(spec: ModelSpec) -> tuple[Any, ...]:
-    packed = [torch.zeros(sum(EXAMPLE), *i.shape, dtype=DTYPES[i.dtype]) for i in spec.inputs]
+    packed = tuple(torch.zeros(sum(EXAMPLE), *i.shape, dtype=DTYPES[i.dtype]) for i in spec.inputs)
     states = tuple(torch.zeros(len(EXAMPLE), *s.shape, dtype=DTYPES[s.dtype]) for s in spec.states)
-    return *packed, torch.tensor(EXAMPLE), *([states] if states else ())
+    return packed, torch.tensor(EXAMPLE), *([states] if states else ())
 
 
 def _axes(spec: ModelSpec) -> tuple[Any, ...]:
     """Which axes are symbolic, in the structure of `_example`."""
     tokens, rows = Dim(TOKENS), Dim(ROWS)
-    packed, states = [{0: tokens} for _ in spec.inputs], tuple({0: rows} for _ in spec.states)
-    return *packed, {0: rows}, *([states] if states else ())
+    packed, states = tuple({0: tokens} for _ in spec.inputs), tuple({0: rows} for _ in spec.states)
+    return packed, {0: rows}, *([states] if states else ())
 
 
 @contextmanager
