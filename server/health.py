@@ -1,9 +1,12 @@
-"""/metrics and /healthz over HTTP, on a thread of its own so that a busy server still answers its probes."""
+"""/metrics and /healthz over HTTP, on threads of their own so that a busy server still answers its probes."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
-from threading import Thread
+from contextlib import suppress
+from socketserver import ThreadingMixIn
+from threading import BoundedSemaphore, Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -15,10 +18,45 @@ from headrace.errors import ConfigurationError
 #: The thread looks for the end so often, in seconds.
 POLL_INTERVAL = 0.1
 
+#: Who says or takes nothing for so long, in seconds, is hung up on.
+PATIENCE = 5.0
 
-class _Quiet(WSGIRequestHandler):
+#: So many are answered at once; others are hung up on, so that silent ones cost no more than these threads.
+MOST_CONNECTIONS = 16
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE
+
+    def handle(self) -> None:
+        with suppress(TimeoutError, ConnectionError):  # the other side's affair, not worth a traceback
+            super().handle()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Probes come every few seconds; the log is for what happens."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection: one that says nothing holds up neither the others nor the end."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *args: Any) -> None:
+        self._free = BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(*args)
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
 
 class HealthServer:
@@ -28,8 +66,9 @@ class HealthServer:
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
+        app = application(registry, ready)
         try:
-            self._server: WSGIServer = make_server(host, port, application(registry, ready), handler_class=_Quiet)
+            self._server = make_server(host, port, app, server_class=_Server, handler_class=_Handler)
         except OSError as error:
             raise ConfigurationError(
                 f"metrics port {port} cannot be used ({error.strerror}), choose another"
