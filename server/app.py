@@ -8,7 +8,9 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -18,6 +20,7 @@ from headrace.errors import ConfigurationError
 from .health import HealthServer
 from .journal import Journal, NoJournal
 from .metrics import Metrics
+from .models import Models
 from .repository import load
 from .rpc.inference import InferenceService
 from .rpc.sequences import SequencesService
@@ -43,77 +46,73 @@ KEEPALIVE = [
 HARD_LIMIT = 4
 
 
+@dataclass(frozen=True, slots=True)
 class App:
-    """A server in this process. `start` it, and `drain` it in the end; `settings` may ask for free ports (0).
+    """A server in this process, as `running` makes it: its ports are open."""
 
-    clock: monotonic seconds.
-    """
-
-    def __init__(
-        self, settings: Settings, journal: Journal | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.settings = settings
-        self._journal, self._clock = journal or NoJournal(), clock
-
-    async def start(self) -> None:
-        """Loads the models and opens both ports. Raises ConfigurationError for whatever cannot be used."""
-        registry, loop = CollectorRegistry(), asyncio.get_running_loop()
-
-        def post(deliver: Callable[[Answers], None], answers: Answers) -> None:
-            loop.call_soon_threadsafe(deliver, answers)
-
-        self.models = load(self.settings, self._journal, Metrics(registry), post, self._clock)
-        self._sequences = SequencesService(
-            self.models, self.settings.connection_rows, self.settings.frame_bytes, self._clock
-        )
-        self._inference = InferenceService(self.models, self._clock)
-        try:
-            self._server, self.port = await self._listen()
-            await self._open_health(registry)
-        except ConfigurationError:
-            self.models.stop()
-            raise
-        self.metrics_port = self._health.port
+    models: Models
+    port: int
+    metrics_port: int
+    _server: grpc.aio.Server
+    _services: tuple[SequencesService, InferenceService]
+    _drain_seconds: float
 
     async def drain(self) -> None:
-        """Admits nothing new, answers all that was admitted, closes the connections and the lanes."""
+        """Admits nothing new, answers all that was admitted, closes the connections."""
         try:
-            await asyncio.wait_for(self.models.drain(), self.settings.drain_seconds)
+            await asyncio.wait_for(self.models.drain(), self._drain_seconds)
         except TimeoutError:
-            log.warning("not everything was answered within %s s", self.settings.drain_seconds)
-        self._sequences.finish()
-        self._inference.finish()
-        await self._server.stop(self.settings.drain_seconds)
-        await asyncio.to_thread(self._health.stop)
-        await asyncio.to_thread(self.models.stop)
+            log.warning("not everything was answered within %s s", self._drain_seconds)
+        for service in self._services:
+            service.finish()
+        await self._server.stop(self._drain_seconds)
 
-    async def _open_health(self, registry: CollectorRegistry) -> None:
-        host, port = self.settings.host, self.settings.metrics_port
-        try:
-            self._health = HealthServer(host, port, registry, lambda: self.models.ready)
-        except ConfigurationError:
-            await self._server.stop(None)  # or its threads keep the process from ending
-            raise
 
-    async def _listen(self) -> tuple[grpc.aio.Server, int]:
-        limit = HARD_LIMIT * self.settings.frame_bytes
-        options = [
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", -1),  # what was applied must be told, however large
-            ("grpc.so_reuseport", 0),  # or a second server on the port would share its connections unnoticed
-            *KEEPALIVE,
-        ]
-        server = grpc.aio.server(options=options)
-        server.add_generic_rpc_handlers((self._sequences.handler(), self._inference.handler()))
-        try:
-            port = server.add_insecure_port(f"{self.settings.host}:{self.settings.port}")
-        except RuntimeError as error:
-            raise ConfigurationError(
-                f"port {self.settings.port} of {self.settings.host} cannot be used; is another server running? "
-                "Choose another with --port"
-            ) from error
-        await server.start()
-        return server, port
+@asynccontextmanager
+async def running(
+    settings: Settings, journal: Journal | None = None, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[App]:
+    """Loads the models and opens both ports; `settings` may ask for free ones (0). In the end it drains.
+
+    clock: monotonic seconds. Raises ConfigurationError for whatever cannot be used; nothing is left running then.
+    """
+    registry, loop = CollectorRegistry(), asyncio.get_running_loop()
+
+    def post(deliver: Callable[[Answers], None], answers: Answers) -> None:
+        loop.call_soon_threadsafe(deliver, answers)
+
+    models = load(settings, journal or NoJournal(), Metrics(registry), post, clock)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, models.stop)
+        health = HealthServer(settings.host, settings.metrics_port, registry, lambda: models.ready)
+        stack.push_async_callback(asyncio.to_thread, health.stop)
+        sequences = SequencesService(models, settings.connection_rows, settings.frame_bytes, clock)
+        inference = InferenceService(models, clock)
+        server, port = await listen(settings, sequences.handler(), inference.handler())
+        app = App(models, port, health.port, server, (sequences, inference), settings.drain_seconds)
+        stack.push_async_callback(app.drain)
+        yield app
+
+
+async def listen(settings: Settings, *handlers: grpc.GenericRpcHandler) -> tuple[grpc.aio.Server, int]:
+    """A started server of these services, and its port. Raises ConfigurationError if the port cannot be had."""
+    options = [
+        ("grpc.max_receive_message_length", HARD_LIMIT * settings.frame_bytes),
+        ("grpc.max_send_message_length", -1),  # what was applied must be told, however large
+        ("grpc.so_reuseport", 0),  # or a second server on the port would share its connections unnoticed
+        *KEEPALIVE,
+    ]
+    server = grpc.aio.server(options=options)
+    server.add_generic_rpc_handlers(handlers)
+    try:
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"port {settings.port} of {settings.host} cannot be used; is another server running? "
+            "Choose another with --port"
+        ) from error
+    await server.start()
+    return server, port
 
 
 async def serve(settings: Settings, ready: Callable[[App], None]) -> None:
@@ -122,13 +121,12 @@ async def serve(settings: Settings, ready: Callable[[App], None]) -> None:
     Raises ConfigurationError if the server cannot start.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    app, stop = App(settings), asyncio.Event()
-    await app.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    gc.freeze()  # what is loaded stays: no collection has to walk it again
-    ready(app)
-    await stop.wait()
-    log.info("draining: everything admitted is answered")
-    await app.drain()
+    stop = asyncio.Event()
+    async with running(settings) as app:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        gc.freeze()  # what is loaded stays: no collection has to walk it again
+        ready(app)
+        await stop.wait()
+        log.info("draining: everything admitted is answered")
     log.info("stopped")

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from zlib import crc32
 
-from headrace.errors import HeadraceError, Overloaded, Unavailable, UnknownModel
+from headrace.errors import HeadraceError, Unavailable, UnknownModel
 from headrace.spec import ModelSpec
 
-from .commands import Command
+from .commands import Command, NamedStep, Open, Step
 from .device import Device
+from .gate import Gate, weight
 from .lane import Lane
 from .sequences import Name
 from .steps import Answers, steps_answered
-
-
-class Gate:
-    """Counts the rows that were let in and are not answered yet. Used on the event loop alone."""
-
-    def __init__(self, most: int, what: str) -> None:
-        self._most, self._what, self.inside = most, what, 0
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    def __repr__(self) -> str:
-        return f"Gate({self.inside} of {self._most})"
-
-    def enter(self, rows: int) -> None:
-        """Raises Overloaded, at once and without effect, if they do not fit."""
-        if self.inside + rows > self._most:
-            raise Overloaded(
-                f"{self.inside} steps are queued {self._what}, at most {self._most} may be; wait for answers and retry",
-                retry_after=0.05,
-            )
-        self.inside += rows
-        if self.inside:
-            self._empty.clear()
-
-    def leave(self, rows: int) -> None:
-        self.inside -= rows
-        if not self.inside:
-            self._empty.set()
-
-    async def empty(self) -> None:
-        """Returns when every row that entered is answered."""
-        await self._empty.wait()
 
 
 class Model:
@@ -61,6 +29,11 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.spec.name}/{self.version}, lanes={len(self.lanes)}, {self._gate!r})"
 
+    @property
+    def ready(self) -> bool:
+        """Whether new work is taken: not while draining, and not once a fault has broken a lane."""
+        return not self.draining and not any(lane.broken for lane in self.lanes)
+
     def lane(self, name: Name | None) -> Lane:
         """The lane of a sequence, the same in every process; without a sequence (stateless) each lane in turn."""
         if name is None:
@@ -72,15 +45,25 @@ class Model:
         """Whether the sequence is live here. A look from outside its thread: true a moment ago."""
         return name in self.lane(name).state.sequences.names
 
-    def submit(self, lane: Lane, command: Command, rows: int) -> None:
-        """Hands a command with so many rows to the lane. Raises Overloaded or Unavailable at once, without effect."""
-        if self.draining:
+    def submit(self, lane: Lane, command: Command) -> None:
+        """The one way into a lane. Steps count until they are answered; opens, cancels and closes until `handled`.
+
+        Raises Overloaded or Unavailable at once, without effect, for what asks for work; what ends work always passes.
+        """
+        if not isinstance(command, Open | Step | NamedStep):
+            self._gate.pass_through(weight(command))
+        elif self.draining:
             raise Unavailable("the server is shutting down; go on with another replica", retry_after=1.0)
-        self._gate.enter(rows)
+        else:
+            self._gate.enter(weight(command))
         lane.post(command)
 
+    def handled(self, weight: int) -> None:
+        """Opens, cancels and closes of that weight were handled: whoever submitted them learnt it by a Barrier."""
+        self._gate.leave(weight)
+
     async def answered(self) -> None:
-        """Returns when no admitted row waits for its answer."""
+        """Returns when no admitted row waits for its answer, and every other command is handled."""
         await self._gate.empty()
 
     def deliver(self, answers: Answers) -> None:
@@ -101,7 +84,12 @@ class Models:
         self._versions: dict[str, dict[str, Model]] = {}
         for model in sorted(models, key=lambda m: _age(m.version)):
             self._versions.setdefault(model.spec.name, {})[model.version] = model
-        self.ready = True
+        self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model takes new work."""
+        return not self.draining and all(model.ready for model in self)
 
     def __iter__(self) -> Iterator[Model]:
         return (model for versions in self._versions.values() for model in versions.values())
@@ -128,7 +116,7 @@ class Models:
 
     async def drain(self) -> None:
         """Takes no new work from now on; returns when all that was admitted is answered."""
-        self.ready = False
+        self.draining = True
         for model in self:
             model.draining = True
         for model in self:

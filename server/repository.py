@@ -12,10 +12,11 @@ from headrace.spec import ModelSpec
 
 from .device import Device, choose
 from .engine import OnnxEngine
+from .gate import Gate
 from .journal import Journal
 from .lane import Lane
 from .metrics import Metrics
-from .models import Gate, Model, Models
+from .models import Model, Models
 from .settings import Settings
 from .steps import Answers
 

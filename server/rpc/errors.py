@@ -26,6 +26,9 @@ from headrace.protos import sequences_pb2 as pb
 #: Where the sequence of a failed step stands, in time steps: as trailing metadata, and with _ for - as parameter.
 EXPECTED_POSITION = "headrace-expected-position"
 
+#: A status travels in a header, and those are bounded; names in a message are the client's own.
+MOST_DETAILS = 1000
+
 #: When to retry, as gRPC's own retries read it (gRFC A6).
 RETRY_PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -76,3 +79,13 @@ def trailing_metadata(error: HeadraceError) -> tuple[tuple[str, str], ...]:
 
 def milliseconds(seconds: float) -> int:
     return round(seconds * 1e3)
+
+
+async def abort(context: grpc.aio.ServicerContext, error: HeadraceError) -> None:
+    """Ends the call with the error's status; raises."""
+    await context.abort(status(error), str(error)[:MOST_DETAILS], trailing_metadata(error))
+
+
+def our_fault(error: Exception) -> HeadraceError:
+    """What a caller hears of an exception that no one foresaw."""
+    return ModelFailed(f"the server failed on this request: {error!r}")

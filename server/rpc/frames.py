@@ -13,7 +13,8 @@ from headrace.protos import sequences_pb2 as pb
 from headrace.spec import Input, ModelSpec
 
 from ..steps import STATELESS, Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps
-from .errors import error_code
+from .cells import CELLS, KEYS, POSITIONS, TIMES
+from .errors import error_code, milliseconds
 
 #: About the size of the largest reply frame, unless a single batch's answer is larger.
 FRAME_BYTES = 1 << 20
@@ -46,8 +47,8 @@ class Columns:
 
 def read_columns(steps: pb.Steps) -> Columns:
     """Raises InvalidInput if the columns differ in length."""
-    keys, positions = _column(steps.keys, "<u4", "keys"), _column(steps.positions, "<i8", "positions")
-    lengths = _column(steps.lengths, "<i8", "lengths").clip(0, MOST_TOKENS)
+    keys, positions = _column(steps.keys, KEYS, "keys"), _column(steps.positions, POSITIONS, "positions")
+    lengths = _column(steps.lengths, POSITIONS, "lengths").clip(0, MOST_TOKENS)
     if not len(keys) == len(positions) == len(lengths):
         rows = f"{len(keys)} keys, {len(positions)} positions and {len(lengths)} lengths"
         raise InvalidInput(f"the columns of a frame need one cell for each row; this one has {rows}")
@@ -57,7 +58,7 @@ def read_columns(steps: pb.Steps) -> Columns:
 def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, now: float) -> Steps:
     """The rows as the lanes want them; `now` in seconds. Raises InvalidInput if the tensors do not fit the columns."""
     keys, positions, lengths = columns.keys, columns.positions, columns.lengths
-    acked = _column(steps.acked, "<i8", "acked") if steps.acked else positions
+    acked = _column(steps.acked, POSITIONS, "acked") if steps.acked else positions
     if len(acked) != len(keys):
         raise InvalidInput(f"acked has {len(acked)} cells for {len(keys)} rows; leave it out, or give one for each row")
     if len(steps.values) != len(spec.inputs):
@@ -71,7 +72,7 @@ def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, n
 
 def read_cancels(cancels: pb.Cancels) -> tuple[NDArray[np.uint32], Rows]:
     """keys [n], positions [n]. Raises InvalidInput if they differ in length."""
-    keys, positions = read_keys(cancels.keys), _column(cancels.positions, "<i8", "positions")
+    keys, positions = read_keys(cancels.keys), _column(cancels.positions, POSITIONS, "positions")
     if len(keys) != len(positions):
         raise InvalidInput(f"cancels have {len(keys)} keys and {len(positions)} positions; give one of each a step")
     return keys, positions
@@ -79,28 +80,28 @@ def read_cancels(cancels: pb.Cancels) -> tuple[NDArray[np.uint32], Rows]:
 
 def read_keys(cells: bytes) -> NDArray[np.uint32]:
     """[n]. Raises InvalidInput if the bytes are cut short."""
-    return _column(cells, "<u4", "keys")
+    return _column(cells, KEYS, "keys")
 
 
-def _column(cells: bytes, dtype: str, name: str) -> Array:
+def _column(cells: bytes, dtype: np.dtype[np.generic], name: str) -> Array:
     try:
         return np.frombuffer(cells, dtype)
     except ValueError:
-        raise InvalidInput(f"column {name} is cut short: {len(cells)} bytes are no whole cells of {dtype}") from None
+        raise InvalidInput(f"column {name} is cut short: {len(cells)} bytes hold no whole {dtype.name}") from None
 
 
 def _values(cells: bytes, given: Input, tokens: int) -> Array:
-    need = tokens * int(np.prod(given.shape)) * np.dtype(given.dtype).itemsize
+    need = tokens * int(np.prod(given.shape)) * CELLS[given.dtype].itemsize
     if len(cells) != need:
         shape = f"[{tokens}, {', '.join(map(str, given.shape))}]" if given.shape else f"[{tokens}]"
         raise InvalidInput(f"{given.name} must be {given.dtype} {shape}, {need} bytes; the frame has {len(cells)}")
-    return np.frombuffer(cells, np.dtype(given.dtype).newbyteorder("<")).reshape(tokens, *given.shape)
+    return np.frombuffer(cells, CELLS[given.dtype]).reshape(tokens, *given.shape)
 
 
 def _deadlines(steps: pb.Steps, rows: int, now: float) -> Array:
     if not steps.timeouts_us:
         return np.full(rows, FOREVER)
-    timeouts = _column(steps.timeouts_us, "<u8", "timeouts_us")
+    timeouts = _column(steps.timeouts_us, TIMES, "timeouts_us")
     if len(timeouts) not in (1, rows):
         raise InvalidInput(f"timeouts_us has {len(timeouts)} cells for {rows} rows; give one a row, or one for all")
     deadlines = np.where(timeouts == 0, FOREVER, now + timeouts * 1e-6)
@@ -136,7 +137,7 @@ def write_reply(answers: Iterable[Answer]) -> pb.Reply:
                 reply.errors.append(_error(answer))
             case Closed():
                 closed += answer.keys
-    reply.closed = np.array(closed, "<u4").tobytes()
+    reply.closed = np.array(closed, KEYS).tobytes()
     return reply
 
 
@@ -157,7 +158,7 @@ def _error(answer: Failed) -> pb.Error:
         code=error_code(error),
         message=str(error),
         expected_position=error.expected_position,
-        retry_after_ms=None if error.retry_after is None else round(error.retry_after * 1e3),
+        retry_after_ms=None if error.retry_after is None else milliseconds(error.retry_after),
     )
 
 

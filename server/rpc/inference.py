@@ -13,15 +13,12 @@ from headrace.errors import HeadraceError, InvalidInput, UnknownModel
 from headrace.protos import inference_pb2 as pb
 
 from ..models import Models
-from .errors import status, trailing_metadata
+from .errors import abort, our_fault
 from .inference_call import Call, Received
 from .inference_metadata import about_model, about_server
 from .inference_stream import InferStream
 
 SERVICE = "inference.GRPCInferenceService"
-
-#: A status travels in a header, and those are bounded; names in a message are the client's own.
-MOST_DETAILS = 1000
 
 
 class InferenceService:
@@ -89,7 +86,9 @@ class InferenceService:
             await stream.run(requests, context.write)
         finally:
             self._streams.discard(stream)
-        if not self._models.ready:
+        if stream.fault is not None:
+            await abort(context, our_fault(stream.fault))
+        if self._models.draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; go on with another replica")
 
     async def _live(self, _: pb.ServerLiveRequest, context: grpc.aio.ServicerContext) -> pb.ServerLiveResponse:
@@ -103,10 +102,9 @@ class InferenceService:
     ) -> pb.ModelReadyResponse:
         """A model that is not served is not ready, which is no error: so stock clients can wait for it."""
         try:
-            self._models.find(request.name, request.version)
+            return pb.ModelReadyResponse(ready=self._models.find(request.name, request.version).ready)
         except UnknownModel:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=self._models.ready)
 
     async def _about(self, _: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext) -> pb.ServerMetadataResponse:
         return self._server
@@ -127,8 +125,3 @@ def time_left(context: grpc.aio.ServicerContext) -> float:
     """Seconds until the call's deadline."""
     remaining: float | None = context.time_remaining()
     return inf if remaining is None else remaining
-
-
-async def abort(context: grpc.aio.ServicerContext, error: HeadraceError) -> None:
-    """Ends the call with the error's status; raises."""
-    await context.abort(status(error), str(error)[:MOST_DETAILS], trailing_metadata(error))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from headrace.errors import HeadraceError, ModelFailed
+from headrace.errors import HeadraceError
 from headrace.protos import inference_pb2 as pb
 from headrace.ragged import token_index
 from headrace.spec import Output
@@ -15,7 +15,7 @@ from headrace.spec import Output
 from ..commands import Leave
 from ..models import Models
 from ..steps import Answer, Array, Failed, Stepped, steps_answered
-from .errors import EXPECTED_POSITION, milliseconds, status
+from .errors import EXPECTED_POSITION, milliseconds, our_fault, status
 from .inference_request import Ask, understand
 from .inference_tensors import encode
 
@@ -52,7 +52,7 @@ class Call:
             self._refuse(models, error)
         except Exception as error:
             log.exception("a request failed")
-            self._refuse(models, ModelFailed(f"the server failed on this request: {error!r}"))
+            self._refuse(models, our_fault(error))
 
     def deliver(self, answer: Answer) -> None:
         """An answer to some of the rows."""
@@ -67,7 +67,7 @@ class Call:
     def leave(self) -> None:
         """The caller is gone: what still waits need not be computed."""
         if self._waiting and self._ask is not None:
-            self._ask.lane.post(Leave(self))
+            self._ask.model.submit(self._ask.lane, Leave(self))
 
     def unary(self) -> pb.ModelInferResponse:
         """The response. Raises the error of the request, or of the first row that failed."""
@@ -91,7 +91,7 @@ class Call:
         self.id = request.id
         ask = self._ask = understand(models, request)
         self._waiting = len(ask.packed.lengths)
-        ask.model.submit(ask.lane, ask.command(self, now, deadline), self._waiting)
+        ask.model.submit(ask.lane, ask.command(self, now, deadline))
 
     def _refuse(self, models: Models, error: HeadraceError) -> None:
         models.refused(error)

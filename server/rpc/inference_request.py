@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +18,13 @@ from ..models import Model, Models
 from ..sequences import Name
 from ..steps import NEVER_AGAIN, NEXT, STATELESS, Sink, Steps
 from .inference_tensors import Packed, decode, requested
-
-#: Ids are at most so long, in bytes of UTF-8.
-MOST_ID_BYTES = 128
+from .names import check_name
 
 #: Integer ids begin with it, and string ids that do so get a second one: 7 is "#7", "#7" is "##7", "7" stays "7".
 INTEGER = "#"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Options:
     """The parameters of a request that mean something here; see inference.proto."""
 
@@ -46,7 +46,6 @@ class Ask:
     options: Options
     packed: Packed
     outputs: tuple[int, ...]  # indices into the spec's
-    id: str
 
     def command(self, sink: Sink, arrived: float, deadline: float) -> Step | NamedStep:
         """arrived, deadline: seconds on the lanes' clock; the answers' keys are the rows' numbers, from 0."""
@@ -75,46 +74,33 @@ def understand(models: Models, request: pb.ModelInferRequest) -> Ask:
         raise InvalidInput(f"{spec.name} is stateful: set the parameter sequence_id, an integer but 0 or a string")
     named = name if spec.stateful else None
     packed, outputs = decode(spec, request), requested(spec, request)
-    return Ask(model, model.lane(named), named, options, packed, outputs, request.id)
+    return Ask(model, model.lane(named), named, options, packed, outputs)
 
 
 def read_options(request: pb.ModelInferRequest) -> Options:
     """Raises InvalidInput for a parameter of the wrong type or out of range."""
-    options = Options()
-    for key, value in request.parameters.items():
-        match key:
-            case "sequence_id":
-                options.sequence = _sequence(value)
-            case "sequence_start":
-                options.start = _bool(key, value)
-            case "sequence_end":
-                options.end = _bool(key, value)
-            case "timeout":
-                options.timeout = _integer(key, value) / 1e6 or inf
-            case "headrace_position":
-                options.position = _integer(key, value)
-            case "headrace_tenant":
-                options.tenant = _text(key, value)
+    known = [(FIELDS[key], key, value) for key, value in request.parameters.items() if key in FIELDS]
+    options = Options(**{field: read(key, value) for (field, read), key, value in known})
     if options.start and options.position not in (NEXT, 0):
         raise InvalidInput("a request that starts a sequence stands at headrace_position 0; send 0, or leave it out")
     return options
 
 
-def _sequence(value: pb.InferParameter) -> str:
+def _sequence(key: str, value: pb.InferParameter) -> str:
     """ "" for none."""
     if value.HasField("string_param"):
-        text = _text("sequence_id", value)
+        text = _text(key, value)
         return INTEGER + text if text.startswith(INTEGER) else text
     if value.HasField("int64_param") or value.HasField("uint64_param"):
         number = value.int64_param or value.uint64_param
         return f"{INTEGER}{number}" if number else ""
-    raise InvalidInput("the parameter sequence_id must be an integer or a string")
+    raise InvalidInput(f"the parameter {key} must be an integer or a string")
 
 
 def _text(key: str, value: pb.InferParameter) -> str:
-    if not value.HasField("string_param") or len(value.string_param.encode()) > MOST_ID_BYTES:
-        raise InvalidInput(f"the parameter {key} must be a string of at most {MOST_ID_BYTES} bytes")
-    return value.string_param
+    if not value.HasField("string_param"):
+        raise InvalidInput(f"the parameter {key} must be a string")
+    return check_name(f"the parameter {key}", value.string_param)
 
 
 def _bool(key: str, value: pb.InferParameter) -> bool:
@@ -127,3 +113,19 @@ def _integer(key: str, value: pb.InferParameter) -> int:
     if not (value.HasField("int64_param") or value.HasField("uint64_param")) or value.int64_param < 0:
         raise InvalidInput(f"the parameter {key} must be an integer, 0 or more")
     return min(value.int64_param or value.uint64_param, np.iinfo(np.int64).max)
+
+
+def _seconds(key: str, value: pb.InferParameter) -> float:
+    """Of microseconds, 0 for none."""
+    return _integer(key, value) / 1e6 or inf
+
+
+#: Parameter → the field of the options that it sets, and how it is read.
+FIELDS: dict[str, tuple[str, Callable[[str, pb.InferParameter], Any]]] = {
+    "sequence_id": ("sequence", _sequence),
+    "sequence_start": ("start", _bool),
+    "sequence_end": ("end", _bool),
+    "timeout": ("timeout", _seconds),
+    "headrace_position": ("position", _integer),
+    "headrace_tenant": ("tenant", _text),
+}

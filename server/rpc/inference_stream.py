@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
 
 from headrace.protos import inference_pb2 as pb
 
 from .inference_call import Call, Received
+
+log = logging.getLogger(__name__)
 
 #: Of one connection so many requests may be read and not yet answered in full; beyond it, it is not read from.
 MOST_UNDER_WAY = 256
@@ -17,9 +20,11 @@ class InferStream:
     """Mutable: `_under_way`, the calls whose responses are not written yet, at most `most`.
 
     submit: hands a request to its lane; it never raises, the call is told.
+    fault: what ended the reading that is no fault of the client's.
     """
 
     def __init__(self, submit: Callable[[Call, Received], None], most: int = MOST_UNDER_WAY) -> None:
+        self.fault: Exception | None = None
         self._submit, self._most = submit, most
         self._written = asyncio.Event()
         self._under_way: set[Call] = set()
@@ -33,11 +38,13 @@ class InferStream:
         self, requests: AsyncIterable[Received], write: Callable[[pb.ModelStreamInferResponse], Awaitable[None]]
     ) -> None:
         """Until all requests are read and answered. If cancelled, what waits in the lanes is dropped."""
-        self._reader = asyncio.create_task(self._read(requests))
+        reader = self._reader = asyncio.create_task(self._read(requests))
+        reader.add_done_callback(lambda _: self._answered.put_nowait(None))  # also if it never took its first step
         try:
             await self._write(write)
         finally:
-            self._reader.cancel()
+            reader.cancel()
+            await asyncio.wait([reader])
             for call in self._under_way:
                 call.leave()
 
@@ -55,8 +62,9 @@ class InferStream:
                 call = Call(self._answered.put_nowait)
                 self._under_way.add(call)
                 self._submit(call, request)
-        finally:
-            self._answered.put_nowait(None)
+        except Exception as error:
+            log.exception("a request met a fault of ours; its stream ends")
+            self.fault = error
 
     async def _write(self, write: Callable[[pb.ModelStreamInferResponse], Awaitable[None]]) -> None:
         reading = True

@@ -14,15 +14,13 @@ from headrace.ragged import Ragged
 from headrace.spec import LENGTHS, Dtype, Input, ModelSpec, Output
 
 from ..steps import Array, Rows
+from .cells import CELLS
 
 Tensor = pb.ModelInferRequest.InferInputTensor
 Tensors = dict[str, tuple[Tensor, bytes | None]]  # name → its head, and its cells if they are raw
 
 #: The protocol's name of a dtype.
 DATATYPE: dict[Dtype, str] = {"float32": "FP32", "int64": "INT64"}
-
-#: On the wire all numbers are little-endian.
-CELLS: dict[Dtype, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "int64": np.dtype("<i8")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from headrace.protos import sequences_pb2 as pb
 
-from ..models import Gate, Models
+from ..gate import Gate
+from ..models import Models
+from .errors import abort, our_fault
 from .frames import Malformed
 from .stream import Stream
 
@@ -63,15 +66,18 @@ class SequencesService:
         stream = Stream(self._models, gate, self._connection_rows, self._clock)
         self._streams.add(stream)
         try:
-            async for reply in stream.replies(requests):
-                yield reply
-            if not self._models.ready:
+            async with aclosing(stream.replies(requests)) as replies:
+                async for reply in replies:
+                    yield reply
+            if stream.fault is not None:
+                await abort(context, our_fault(stream.fault))
+            if self._models.draining:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         finally:
             self._streams.discard(stream)
 
     async def _list(self, request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
-        reply = pb.ModelsReply()
+        reply = pb.ModelsReply(frame_bytes=self._frame_bytes)
         for model in self._models:
             reply.models.add(
                 name=model.spec.name, version=model.version, spec=model.spec.to_json(), device=model.device

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from dataclasses import dataclass
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +15,10 @@ from headrace.errors import HeadraceError, InvalidInput
 from headrace.protos import sequences_pb2 as pb
 
 from ..commands import Barrier, Cancel, Close, Leave, Mode, Open, Step
-from ..handles import Handles, why
+from ..gate import Gate, weight
 from ..lane import Lane
-from ..models import Gate, Model, Models
-from ..steps import Answer, Failed, Steps, steps_answered
+from ..models import Model, Models
+from ..steps import Answer, Closed, Failed, Stepped, Steps, steps_answered
 from .frames import (
     Columns,
     Malformed,
@@ -28,6 +30,10 @@ from .frames import (
     read_steps,
     write_reply,
 )
+from .keys import Keys, Route
+from .names import check_id, check_name
+
+log = logging.getLogger(__name__)
 
 MODES = {
     pb.FRESH: Mode.FRESH,
@@ -36,48 +42,40 @@ MODES = {
     pb.REJOIN: Mode.REJOIN,
 }
 
-#: Ids are at most so long, in bytes of UTF-8.
-MOST_ID_BYTES = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where the rows of a key go."""
-
-    model: Model
-    lane: Lane
-
 
 class Stream:
-    """Mutable: `_routes`, where the rows of each key go, and `_outbox`, what is to be written. All on the event loop.
+    """On the event loop. Mutable: `_keys`; `_outbox`, what is to be written; `_posted`, what a frame asks of the lanes.
 
-    gate: bounds the steps of this connection that are not answered; unwritten: the answers that wait for a slow reader.
+    gate: bounds what of this connection is not settled; unwritten: the answers that wait for a slow reader.
+    fault: what ended the reading that is no fault of the client's.
     """
 
     def __init__(self, models: Models, gate: Gate, unwritten: int, clock: Callable[[], float]) -> None:
+        self.fault: Exception | None = None
         self._models, self._gate, self._unwritten, self._clock = models, gate, unwritten, clock
         self._loop = asyncio.get_running_loop()
-        self._routes: list[Route] = []
-        self._codes = Handles()  # key → index in _routes
+        self._keys = Keys()
+        self._posted: Counter[tuple[Model, Lane]] = Counter()  # weight of a frame's opens, cancels and closes
         self._outbox: list[Answer] = []
-        self._waiting = 0  # rows in the outbox
+        self._waiting = 0  # answers in the outbox, each row one
         self._changed, self._written = asyncio.Event(), asyncio.Event()
         self._over = False
 
+    def __repr__(self) -> str:
+        return f"Stream({self._keys!r}, {self._gate!r}, waiting={self._waiting})"
+
     def deliver(self, answer: Answer) -> None:
-        """An answer of a lane, or one given at the door."""
-        rows = steps_answered(answer)
-        self._gate.leave(rows)
-        self._waiting += rows
-        self._outbox.append(answer)
-        self._changed.set()
+        """An answer of a lane."""
+        self._gate.leave(steps_answered(answer))
+        self._keys.heard(answer)
+        self._put(answer)
 
     def finish(self) -> None:
         """What is answered is still written, then the stream ends."""
         self._over = True
         self._changed.set()
 
-    async def replies(self, requests: AsyncIterable[pb.Request | Malformed]) -> AsyncIterator[pb.Reply]:
+    async def replies(self, requests: AsyncIterable[pb.Request | Malformed]) -> AsyncGenerator[pb.Reply, None]:
         """Reads and writes side by side, until the client is done and answered, or gone, or the server ends."""
         reader = asyncio.create_task(self._read(requests))
         try:
@@ -91,37 +89,36 @@ class Stream:
                     self._written.set()
         finally:
             reader.cancel()
-            for lane in self._lanes():
-                lane.post(Leave(self))
+            await asyncio.wait([reader])
+            for lane, model in self._keys.lanes().items():
+                model.submit(lane, Leave(self))
 
     async def _read(self, requests: AsyncIterable[pb.Request | Malformed]) -> None:
         try:
             async for request in requests:
                 self._take(request)
-                while self._waiting > self._unwritten:  # who reads slowly is not read from
-                    self._written.clear()
-                    await self._written.wait()
-            await asyncio.gather(*(self._handled(lane) for lane in self._lanes()))
+                await self._room()
             await self._gate.empty()
+        except Exception as error:
+            log.exception("a frame met a fault of ours; its connection ends")
+            self.fault = error
         finally:
             self.finish()
 
-    async def _handled(self, lane: Lane) -> None:
-        """Returns when the lane has handled what this connection posted."""
-        handled = asyncio.Event()
-        lane.post(Barrier(lambda: self._loop.call_soon_threadsafe(handled.set)))
-        await handled.wait()
-
-    def _lanes(self) -> set[Lane]:
-        return {route.lane for route in self._routes}
+    async def _room(self) -> None:
+        """Returns when there may be more: who asks faster than the lanes work, or reads slowly, is not read from."""
+        await self._gate.room()
+        while self._waiting > self._unwritten:
+            self._written.clear()
+            await self._written.wait()
 
     def _take(self, request: pb.Request | Malformed) -> None:
         if isinstance(request, Malformed):
             self._say(Failed(None, None, InvalidInput(request.reason)))
             return
-        for open_ in request.opens:
-            self._open(open_)
         try:
+            for open_ in request.opens:
+                self._open(open_)
             if request.HasField("steps"):
                 self._steps(request.steps)
             if request.HasField("cancels"):
@@ -130,85 +127,106 @@ class Stream:
                 self._close(read_keys(request.closes))
         except InvalidInput as error:
             self._say(Failed(None, None, error))
+        finally:
+            self._follow_up()
 
     def _say(self, *answers: Failed) -> None:
-        """Answers given here, to rows that never passed the gate."""
+        """Answers given here, to what never passed the gate."""
         for answer in answers:
             self._models.refused(answer.error)
-        self._outbox += answers
-        self._waiting += len(answers)
+            self._put(answer)
+
+    def _put(self, answer: Answer) -> None:
+        self._outbox.append(answer)
+        self._waiting += len(answer.keys) if isinstance(answer, Stepped | Closed) else 1
         self._changed.set()
+
+    # Opens, cancels and closes
 
     def _open(self, open_: pb.Open) -> None:
         try:
-            name = (open_.tenant, open_.id)
+            name = (check_name("a tenant", open_.tenant), open_.id)
             model = self._models.find_for(open_.model, open_.version, name)
             if model.spec.stateful:
                 check_id(open_.id)
-            route = Route(model, model.lane(name if model.spec.stateful else None))
-            if route not in self._routes:
-                self._routes.append(route)
-            self._codes[open_.key] = self._routes.index(route)
-            command = Open(self, open_.key, name, MODES.get(open_.mode, Mode.FRESH), open_.incarnation)
-            model.submit(route.lane, command, 0)
+            route = Route(model, model.lane(name) if model.spec.stateful else None)
+            self._keys.claim(open_.key, route)
+            mode = MODES.get(open_.mode, Mode.FRESH)
+            self._post(model, route.pick(), Open(self, open_.key, name, mode, open_.incarnation))
+            self._keys.asked(open_.key)
         except HeadraceError as error:
             self._say(Failed(open_.key, None, error))
 
+    def _cancel(self, keys: NDArray[np.uint32], positions: NDArray[np.int64]) -> None:
+        codes = self._keys.lookup(keys)
+        for code in set(codes[codes >= 0].tolist()):
+            chosen, route = codes == code, self._keys.route(code)
+            if route.lane is not None:  # rows of models without states are not cancelled
+                self._post(route.model, route.lane, Cancel(self, keys[chosen], positions[chosen]))
+
+    def _close(self, keys: NDArray[np.uint32]) -> None:
+        codes = self._keys.lookup(keys)
+        self._say(*(Failed(key, None, self._keys.why(key)) for key in keys[codes < 0].tolist()))
+        for code in set(codes[codes >= 0].tolist()):
+            route = self._keys.route(code)
+            self._post(route.model, route.pick(), Close(self, tuple(keys[codes == code].tolist())))
+
+    def _post(self, model: Model, lane: Lane, command: Open | Cancel | Close) -> None:
+        """Counts until the lane has handled it. Never refused for this connection's bound: `_room` waits instead."""
+        model.submit(lane, command)
+        self._gate.pass_through(weight(command))
+        self._posted[model, lane] += weight(command)
+
+    def _follow_up(self) -> None:
+        """After a frame: asks each lane to say when it has handled what was posted."""
+        posted, self._posted = self._posted, Counter()
+        for (model, lane), count in posted.items():
+            handled = partial(self._handled, model, count)
+            model.submit(lane, Barrier(partial(self._loop.call_soon_threadsafe, handled)))
+
+    def _handled(self, model: Model, count: int) -> None:
+        self._gate.leave(count)
+        model.handled(count)
+
+    # Steps
+
     def _steps(self, steps: pb.Steps) -> None:
         columns = read_columns(steps)
-        codes = self._codes.lookup(columns.keys)
+        codes = self._keys.lookup(columns.keys)
         if not len(codes):
             return
         if codes.min() < 0:
-            self._unopened(columns, codes)
+            self._unopened(columns.take(codes < 0))
             if codes.max() < 0:
                 return
-        model = self._routes[int(codes.max())].model
+        model = self._keys.route(int(codes.max())).model
         try:
             rows = read_steps(steps, columns, model.spec, self, self._clock())
         except InvalidInput as error:
             self._say(*failed_rows(columns.take(codes >= 0), error))
             return
         for code in range(int(codes.max()) + 1) if codes.min() != codes.max() else (int(codes[0]),):
-            self._submit(self._routes[code], model, rows.take(codes == code))
+            self._submit(self._keys.route(code), model, rows.take(codes == code))
 
     def _submit(self, route: Route, model: Model, steps: Steps) -> None:
         if not len(steps):
             return
-        entered = False
         try:
-            if route.model.spec.name != model.spec.name:
+            if (route.model.spec.name, route.model.spec.inputs) != (model.spec.name, model.spec.inputs):
                 raise InvalidInput(f"a frame has steps of one model; this one has some of {model.spec.name} too")
-            self._gate.enter(len(steps))
-            entered = True
-            route.model.submit(route.lane, Step(steps), len(steps))
+            self._enter(route, Step(steps))
         except HeadraceError as error:
-            if entered:
-                self._gate.leave(len(steps))
             self._say(*failed_rows(Columns(steps.keys, steps.positions, steps.lengths), error))
 
-    def _unopened(self, columns: Columns, codes: NDArray[np.int32]) -> None:
-        unknown = columns.take(codes < 0)
-        for key, position in zip(unknown.keys.tolist(), unknown.positions.tolist(), strict=True):
-            self._say(Failed(key, position, why(self._codes[key], key)))
+    def _enter(self, route: Route, step: Step) -> None:
+        """Counts until its rows are answered. Raises Overloaded or Unavailable, without effect."""
+        self._gate.enter(weight(step))
+        try:
+            route.model.submit(route.pick(), step)
+        except HeadraceError:
+            self._gate.leave(weight(step))
+            raise
 
-    def _cancel(self, keys: NDArray[np.uint32], positions: NDArray[np.int64]) -> None:
-        codes = self._codes.lookup(keys)
-        for code in set(codes[codes >= 0].tolist()):
-            chosen = codes == code
-            self._routes[code].lane.post(Cancel(self, keys[chosen], positions[chosen]))
-
-    def _close(self, keys: NDArray[np.uint32]) -> None:
-        codes = self._codes.lookup(keys)
-        for key in keys[codes < 0].tolist():
-            self._say(Failed(key, None, why(self._codes[key], key)))
-        for code in set(codes[codes >= 0].tolist()):
-            self._routes[code].lane.post(Close(self, tuple(keys[codes == code].tolist())))
-
-
-def check_id(id: str) -> None:
-    """Raises InvalidInput for an id that is empty or too long."""
-    if not 1 <= len(id.encode()) <= MOST_ID_BYTES:
-        raise InvalidInput(
-            f"a sequence's id has 1 to {MOST_ID_BYTES} bytes, this one has {len(id.encode())}; choose another"
-        )
+    def _unopened(self, columns: Columns) -> None:
+        for key, position in zip(columns.keys.tolist(), columns.positions.tolist(), strict=True):
+            self._say(Failed(key, position, self._keys.why(key)))

@@ -9,20 +9,22 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+import grpc
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import headrace
 from headrace.errors import ConfigurationError
-from headrace.server.app import App
-from headrace.server.journal import Journal, Record
+from headrace.protos import inference_pb2 as inference
+from headrace.protos import sequences_pb2 as sequences
+from headrace.server.app import App, running
+from headrace.server.journal import Record
 from headrace.server.settings import Settings
 
 CHUNK = np.ones((2, 3), np.float32)  # two time steps of the tiny models' three features
@@ -40,14 +42,8 @@ class HeldJournal:
         assert self.free.wait(20)
 
 
-@asynccontextmanager
-async def running(models: Path, journal: Journal | None = None) -> AsyncIterator[App]:
-    app = App(Settings(models=models, port=0, metrics_port=0), journal)
-    await app.start()
-    try:
-        yield app
-    finally:
-        await app.drain()
+def free_ports(models: Path) -> Settings:
+    return Settings(models=models, port=0, metrics_port=0)
 
 
 async def get(app: App, path: str) -> tuple[int, str]:
@@ -65,9 +61,14 @@ def fetch(url: str) -> tuple[int, str]:
 
 
 def refused(settings: Settings) -> str:
-    """What `start` says against these settings."""
+    """What `running` says against these settings."""
+
+    async def start() -> None:
+        async with running(settings):
+            pass
+
     with pytest.raises(ConfigurationError) as caught:
-        asyncio.run(App(settings).start())
+        asyncio.run(start())
     return str(caught.value)
 
 
@@ -120,7 +121,7 @@ def test_a_model_in_a_folder_of_another_name_is_told_where_it_belongs(single: Pa
 
 def test_metrics_count_what_was_answered(single: Path) -> None:
     async def test() -> None:
-        async with running(single) as app, headrace.connect(f"127.0.0.1:{app.port}") as client:
+        async with running(free_ports(single)) as app, headrace.connect(f"127.0.0.1:{app.port}") as client:
             sequence = await client.open("tiny-gru")
             for _ in range(3):
                 await sequence.step(CHUNK)
@@ -136,6 +137,35 @@ def test_metrics_count_what_was_answered(single: Path) -> None:
     asyncio.run(test())
 
 
+def test_what_either_face_refuses_is_counted(single: Path) -> None:
+    async def test() -> None:
+        async with running(free_ports(single)) as app, grpc.aio.insecure_channel(f"127.0.0.1:{app.port}") as channel:
+            frames = channel.stream_stream("/headrace.v1.Sequences/Stream", sequences.Request.SerializeToString)
+            call = frames(iter([sequences.Request(opens=[sequences.Open(key=1, model="none", id="a")])]))
+            assert [reply async for reply in call]
+            infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await infer(inference.ModelInferRequest(model_name="none").SerializeToString())
+            text = (await get(app, "/metrics"))[1]
+        errors = [
+            s for f in text_string_to_metric_families(text) for s in f.samples if s.name == "headrace_errors_total"
+        ]
+        assert [(sample.labels["code"], sample.labels["model"], sample.value) for sample in errors] == [
+            ("UnknownModel", "", 2)
+        ]
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def test_a_silent_probe_does_not_hold_up_the_end(single: Path) -> None:
+    async def test() -> None:
+        async with running(free_ports(single)) as app:
+            silent = socket.create_connection(("127.0.0.1", app.metrics_port))
+        silent.close()
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
 def scraped(text: str) -> dict[tuple[str, str], float]:
     """(name, upper bound or "") → value, of a server with one lane."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
@@ -145,7 +175,7 @@ def scraped(text: str) -> dict[tuple[str, str], float]:
 def test_draining_is_told_to_probes_and_answers_what_was_admitted(single: Path) -> None:
     async def test() -> None:
         journal = HeldJournal()
-        async with running(single, journal) as app, headrace.connect(f"127.0.0.1:{app.port}") as client:
+        async with running(free_ports(single), journal) as app, headrace.connect(f"127.0.0.1:{app.port}") as client:
             assert await get(app, "/healthz") == (200, "ok\n")
             assert (await get(app, "/elsewhere"))[0] == 404
             sequence = await client.open("tiny-gru")

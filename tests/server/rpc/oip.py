@@ -13,7 +13,8 @@ import numpy as np
 
 from headrace.protos import inference_pb2 as pb
 from headrace.server.commands import Command, Leave, NamedStep, Step
-from headrace.server.models import Gate, Model, Models
+from headrace.server.gate import Gate
+from headrace.server.models import Model, Models
 from headrace.server.rpc.inference import InferenceService
 from headrace.server.steps import Answers, Stepped, Steps
 from headrace.spec import ModelSpec
@@ -31,6 +32,8 @@ class ScriptedLane:
     posted: list[Command] = field(default_factory=list)
     deliver: Callable[[Answers], None] = lambda answers: None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: bool = False
+    broken: bool = False
 
     def post(self, command: Command) -> None:
         self.posted.append(command)

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from headrace.protos import inference_pb2 as pb
+from headrace.server.gate import Gate
 from headrace.server.journal import NoJournal
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
-from headrace.server.models import Gate, Model, Models
+from headrace.server.models import Model, Models
 from headrace.server.rpc.inference import InferenceService
 from headrace.spec import ModelSpec
 
