@@ -15,8 +15,9 @@ from .ragged import Ragged
 from .spec import ModelSpec
 
 if TYPE_CHECKING:
+    from headrace.client import Client, Settings
+
     from .blocking import Client as BlockingClient
-    from .client import Client, Settings
 
 __all__ = ["HeadraceError", "ModelSpec", "Ragged", "connect", "connect_blocking", "errors"]
 
@@ -25,7 +26,7 @@ __all__ = ["HeadraceError", "ModelSpec", "Ragged", "connect", "connect_blocking"
 
 def connect(address: str, settings: Settings | None = None) -> Client:
     """For `async with`. Raises Unavailable on entering if no server answers at `address` ("host:port")."""
-    from .client import Client
+    from headrace.client import Client
 
     return Client(address, settings)
 

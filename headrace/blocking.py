@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from .client import Client as AsyncClient
-from .client import Result, ServedModel, Settings, Value
-from .client import Sequence as AsyncSequence
+from headrace.client import Client as AsyncClient
+from headrace.client import Result, ServedModel, Settings, Value
+from headrace.client import Sequence as AsyncSequence
+
 from .errors import Unavailable
 from .spec import ModelSpec
 
@@ -23,16 +24,25 @@ def connect(address: str, settings: Settings | None = None) -> Client:
     return Client(address, settings)
 
 
-class _Loop:
-    """One event loop in one thread; any other thread may run coroutines on it and wait."""
+class Loop:
+    """One event loop in one thread; any other thread may run coroutines on it and wait, until it is stopped.
+
+    Mutable: `_stopped`. The lock puts every coroutine before the end of the loop, where it is ended, or behind.
+    """
 
     def __init__(self) -> None:
+        self._lock, self._stopped = Lock(), False
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="headrace-client", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Raises Unavailable once the loop is stopped, and what `work` raises."""
+        with self._lock:
+            if self._stopped:
+                work.close()
+                raise Unavailable("the client is closed")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except CancelledError:
@@ -41,11 +51,25 @@ class _Loop:
             future.cancel()  # an interrupted wait (Ctrl-C) gives the step up, as a cancelled task does
             raise
 
-    def stop(self) -> None:
-        self.run(self._end_tasks())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def stop(self, last: Coroutine[Any, Any, None]) -> None:
+        """Runs `last`, then ends all other work, and the thread, even if `last` raises."""
+        with self._lock:
+            if self._stopped:  # by another thread
+                return last.close()
+            self._stopped = True
+            end = asyncio.run_coroutine_threadsafe(self._end(last), self._loop)
+        try:
+            end.result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    async def _end(self, last: Coroutine[Any, Any, None]) -> None:
+        try:
+            await last
+        finally:
+            await self._end_tasks()
 
     async def _end_tasks(self) -> None:
         """Waits of other threads, so that none of them waits for ever."""
@@ -55,23 +79,27 @@ class _Loop:
         await asyncio.gather(*others, return_exceptions=True)
 
 
+async def _nothing() -> None:
+    pass
+
+
 class Client:
     """See `headrace.client.Client`. Any number of threads may use it, and share its frames."""
 
     def __init__(self, address: str, settings: Settings | None = None) -> None:
         self._client = AsyncClient(address, settings)
-        self._running: _Loop | None = None
+        self._running: Loop | None = None
 
     def __repr__(self) -> str:
         return f"blocking.{self._client}"
 
     def __enter__(self) -> Self:
         """Raises Unavailable if no server answers."""
-        self._running = _Loop()
+        self._running = Loop()
         try:
             self._running.run(self._client.__aenter__())
         except BaseException:
-            self._stop()
+            self._stop(_nothing())
             raise
         return self
 
@@ -83,15 +111,14 @@ class Client:
     def close(self) -> None:
         """Ends the connection; sequences that are not closed live on at the server until they expire."""
         if self._running is not None:
-            self._running.run(self._client.__aexit__(None, None, None))
-            self._stop()
+            self._stop(self._client.__aexit__(None, None, None))
 
-    def _stop(self) -> None:
-        self._loop.stop()
-        self._running = None
+    def _stop(self, last: Coroutine[Any, Any, None]) -> None:
+        loop, self._running = self._loop, None
+        loop.stop(last)
 
     @property
-    def _loop(self) -> _Loop:
+    def _loop(self) -> Loop:
         if self._running is None:
             raise Unavailable("the client is not connected; use it inside `with`")
         return self._running
@@ -108,8 +135,8 @@ class Client:
         version: str = "",
         tenant: str = "",
     ) -> Sequence:
-        work = self._client.open(model, id, mode=mode, version=version, tenant=tenant)
-        return Sequence(self._loop, self._loop.run(work))
+        loop = self._loop
+        return Sequence(loop, loop.run(self._client.open(model, id, mode=mode, version=version, tenant=tenant)))
 
     def infer(
         self, model: str, value: Value, *, timeout: float | None = None, version: str = "", tenant: str = ""
@@ -120,7 +147,7 @@ class Client:
 class Sequence:
     """See `headrace.client.Sequence`."""
 
-    def __init__(self, loop: _Loop, sequence: AsyncSequence) -> None:
+    def __init__(self, loop: Loop, sequence: AsyncSequence) -> None:
         self._loop, self._sequence = loop, sequence
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from headrace.server.settings import Settings
 
-from .errors import HeadraceError
+from .errors import ConfigurationError, HeadraceError
 
 app = typer.Typer(
     help="Stateful sequence models: from PyTorch to a gRPC server that keeps their states.",
@@ -79,7 +79,10 @@ def serve(config: Path | None = None, **given: Any) -> None:
 
 
 def _serve_signature() -> Signature:
-    """`--config`, and an option for each setting, with its own text."""
+    """`--config`, and an option for each setting, with its own text.
+
+    Typer takes options from a signature alone; made from the settings' table, it need not repeat them.
+    """
     keyword = Parameter.KEYWORD_ONLY
     file = typer.Option(help="TOML file of settings.")
     options = [Parameter("config", keyword, default=None, annotation=Annotated[Path | None, file])]
@@ -110,8 +113,15 @@ def stream(
         async with connect(address) as client:
             await run(model, lines, client, sys.stdout)
 
-    with sys.stdin if source == "-" else Path(source).open() as lines:
+    with sys.stdin if source == "-" else _opened(Path(source)) as lines:
         asyncio.run(session(lines))
+
+
+def _opened(file: Path) -> TextIO:
+    try:
+        return file.open()
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
 
 
 @app.command()
@@ -135,10 +145,13 @@ def demo(
     run(folder, quick=quick)
 
 
-def main() -> None:
-    """Errors that a user can do something about are one line, without a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command, of the process's own arguments if none are given.
+
+    Errors that a user can do something about are one line, without a traceback.
+    """
     try:
-        app()
+        app(arguments)
     except HeadraceError as error:
         print(f"headrace: {error}", file=sys.stderr)
         raise SystemExit(1) from None

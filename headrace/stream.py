@@ -11,23 +11,29 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from .client import Client, Result, Sequence
+from headrace.client import Client, Result, Sequence, ServedModel
+
 from .errors import InvalidInput
 from .spec import Input, ModelSpec, Output, Text
+
+#: Names of outputs whose softmax gives the probabilities of the classes.
+SCORES = ("logits", "log_probabilities")
 
 
 async def stream(model: str, source: TextIO, client: Client, out: TextIO) -> None:
     """Models of text read characters; others read CSV, one time step a line, and a blank line ends a sequence.
 
-    Writes one line to `out` for each time step (of a model without state: for each sequence): the likeliest label and
-    its probability where the output has labels, the likeliest next character for models of text, else the numbers.
+    Writes one line to `out` for each time step (of a model without state: for each sequence): the likeliest label
+    where the output has labels, the likeliest next character for models of text, else the numbers. The likeliest has
+    its probability beside it if the output's name says what its numbers are (see SCORES).
     Raises InvalidInput for a line that the model cannot take, and what the client raises.
     """
-    spec = (await client.find(model)).spec
+    served = await client.find(model)
+    spec = served.spec
     if len(spec.inputs) != 1:
         raise InvalidInput(f"the model {model} has several inputs; CSV and text carry one. Use the client instead")
     if not spec.stateful:
-        return await _whole(spec, _lines(source), client, out)
+        return await _whole(served, _lines(source), client, out)
     async with await client.open(model) as sequence:
         if spec.text is not None:
             return await _characters(sequence, spec.text, _lines(source), out)
@@ -42,10 +48,10 @@ async def _rows(sequence: Sequence, lines: AsyncIterator[str], out: TextIO) -> N
             await sequence.reset()
 
 
-async def _whole(spec: ModelSpec, lines: AsyncIterator[str], client: Client, out: TextIO) -> None:
-    """Without a state, a sequence is one row: it goes out when it has ended."""
-    async for rows in _blocks(lines, spec.inputs[0]):
-        _write(out, _described(spec, await client.infer(spec.name, rows)))
+async def _whole(served: ServedModel, lines: AsyncIterator[str], client: Client, out: TextIO) -> None:
+    """Without a state, a sequence is one row: it goes out when it has ended, to the version whose spec we read."""
+    async for rows in _blocks(lines, served.spec.inputs[0]):
+        _write(out, _described(served.spec, await client.infer(served.name, rows, version=served.version)))
 
 
 async def _characters(sequence: Sequence, text: Text, lines: AsyncIterator[str], out: TextIO) -> None:
@@ -54,7 +60,7 @@ async def _characters(sequence: Sequence, text: Text, lines: AsyncIterator[str],
         for start in range(0, len(read), sequence.spec.chunk.longest):
             chunk = read[start : start + sequence.spec.chunk.longest]
             result = await sequence.step(_ids(chunk, text))
-            _write(out, _next_characters(chunk, _first(result), text))
+            _write(out, _next_characters(chunk, sequence.spec.outputs[0], _first(result), text))
 
 
 async def _blocks(lines: AsyncIterator[str], wanted: Input) -> AsyncIterator[NDArray[np.generic]]:
@@ -107,7 +113,7 @@ def _parsed(line: str, wanted: Input) -> NDArray[np.generic]:
     try:
         kind = np.int64 if wanted.dtype == "int64" else np.float32
         return np.array([kind(cell) for cell in line.split(",")], kind).reshape(1, *wanted.shape)
-    except ValueError:
+    except (ValueError, OverflowError):
         needs = int(np.prod(wanted.shape))
         raise InvalidInput(
             f"a line needs {needs} numbers ({wanted.dtype}), separated by commas, got: {line.strip()!r}"
@@ -123,11 +129,11 @@ def _ids(chunk: str, text: Text) -> NDArray[np.int64]:
     return np.array([ids[c] for c in chunk], np.int64)
 
 
-def _next_characters(chunk: str, scores: NDArray[np.generic], text: Text) -> Iterator[str]:
+def _next_characters(chunk: str, output: Output, scores: NDArray[np.generic], text: Text) -> Iterator[str]:
     """scores: [time, symbols]."""
+    symbols = tuple(map(repr, text.symbols))
     for character, row in zip(chunk, scores, strict=True):
-        best, probability = _likeliest(row)
-        yield f"{character!r}\t{text.symbols[best]!r}\t{probability:.3f}"
+        yield f"{character!r}\t{_likeliest(output, symbols, row)}"
 
 
 def _described(spec: ModelSpec, result: Result) -> Iterator[str]:
@@ -140,17 +146,16 @@ def _described(spec: ModelSpec, result: Result) -> Iterator[str]:
 def _line(output: Output, row: NDArray[np.generic]) -> str:
     if not output.labels:
         return ",".join(f"{cell:.6g}" for cell in row.ravel().tolist())
-    best, probability = _likeliest(row)
-    return f"{output.labels[best]}\t{probability:.3f}"
+    return _likeliest(output, output.labels, row)
 
 
-def _likeliest(row: NDArray[np.generic]) -> tuple[int, float]:
-    """[classes] scores (logits, or log-probabilities) or probabilities → the best class and its probability."""
+def _likeliest(output: Output, names: tuple[str, ...], row: NDArray[np.generic]) -> str:
+    """row: [classes]. The name of the best class, and its probability where that is known."""
     scores = row.astype(np.float64)
-    if scores.min() < 0 or abs(scores.sum() - 1) > 1e-3:  # no probabilities yet: softmax
-        scores = np.exp(scores - scores.max())
-        scores /= scores.sum()
-    return int(scores.argmax()), float(scores.max())
+    best = int(scores.argmax())
+    if output.name not in SCORES:
+        return names[best]
+    return f"{names[best]}\t{1 / np.exp(scores - scores[best]).sum():.3f}"
 
 
 def _first(result: Result) -> NDArray[np.generic]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import headrace
-from headrace.blocking import Client, Sequence, connect
+from headrace.blocking import Client, Loop, Sequence, connect
 from headrace.client import Settings
 from headrace.errors import InvalidInput, Unavailable, UnknownSequence
 
@@ -82,15 +83,41 @@ def test_a_closed_client_says_so_to_all_who_wait() -> None:
             s = client.open("sum", "a")
             server.paused = True
             waits = pool.submit(total, s, 1)
-            _until_queued(server, s)
+            asyncio.run_coroutine_threadsafe(server.until(lambda: len(server.queue) == 1), server.loop).result(20)
         assert isinstance(waits.exception(10), Unavailable)
 
 
-def _until_queued(server: FakeServer, s: Sequence) -> None:
-    """The step is on its way once the loop of the client, asked in order, has gone through another call."""
-    with connect(server.address) as other:
-        while not server.queue:
-            other.models()
+def test_what_comes_after_the_end_is_refused() -> None:
+    with running() as server:
+        with connect(server.address) as client:
+            s = client.open("sum", "a")
+        for late in (s.reset, s.close, client.models, lambda: s.step([[1, 0]]), lambda: client.open("sum")):
+            with pytest.raises(Unavailable):
+                late()
+        client.close()
+
+
+def test_work_that_comes_while_the_loop_ends_is_refused() -> None:
+    async def last() -> None:
+        late = pool.submit(loop.run, asyncio.sleep(0))
+        with pytest.raises(Unavailable, match="closed"):
+            await asyncio.wrap_future(late)
+
+    loop = Loop()
+    with ThreadPoolExecutor(1) as pool:
+        loop.stop(last())
+        loop.stop(last())
+
+
+def test_an_end_that_fails_ends_the_thread_all_the_same() -> None:
+    async def fails() -> None:
+        raise OSError("scripted")
+
+    before = set(threading.enumerate())
+    loop = Loop()
+    with pytest.raises(OSError, match="scripted"):
+        loop.stop(fails())
+    assert set(threading.enumerate()) == before
 
 
 def test_nobody_there() -> None:

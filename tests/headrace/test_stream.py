@@ -29,7 +29,18 @@ def test_each_line_is_a_step_and_a_blank_line_begins_anew() -> None:
 
 
 def test_without_a_state_a_sequence_is_one_row_with_its_label() -> None:
-    assert streamed("mean", "\n9,1\n7,3\n\n0,0.5\n") == ["left\t0.998", "right\t0.622"]
+    assert streamed("mean", "\n9,1\n7,3\n\n0,0.5\n") == ["left", "right"]
+
+
+def test_rows_go_to_the_version_whose_labels_are_read() -> None:
+    async def main() -> list[str]:
+        async with FakeServer() as server, Client(server.address) as client:
+            server.versions = ["1", "2"]
+            await client.models()
+            await stream("mean", StringIO("9,1\n"), client, StringIO())
+            return [told.version for frame in server.frames for told in frame.opens]
+
+    assert asyncio.run(main()) == ["2"]
 
 
 def test_text_tells_the_likeliest_next_character() -> None:
@@ -46,6 +57,7 @@ def test_empty_input() -> None:
     [
         ("sum", "1,2,3\n", "a line needs 2 numbers"),
         ("sum", "1,x\n", "a line needs 2 numbers"),
+        ("tokens", "99999999999999999999\n", "a line needs 1 numbers"),
         ("letters", "abc\n", r"does not know the characters \['c'\]"),
         ("pair", "1,2\n", "several inputs"),
     ],

@@ -77,6 +77,7 @@ class FakeServer:
         self.port = 0
 
     async def __aenter__(self) -> Self:
+        self.loop = asyncio.get_running_loop()
         self._server = grpc.aio.server()
         handlers = {
             "Stream": grpc.stream_stream_rpc_method_handler(

@@ -35,4 +35,11 @@ LETTERS = ModelSpec(
     chunk=Chunk(longest=2),
     text=Text(symbols=("a", "b", "\n")),
 )
-SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN, LETTERS)}
+TOKENS = ModelSpec(
+    name="tokens",
+    inputs=(Input(name="ids", dtype="int64", vocabulary=3),),
+    outputs=SUM.outputs,
+    states=SUM.states,
+    chunk=Chunk(longest=2),
+)
+SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN, LETTERS, TOKENS)}

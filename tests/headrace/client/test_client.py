@@ -96,7 +96,7 @@ def test_what_is_served_is_listed() -> None:
         async with served() as (_, client):
             models = await client.models()
             assert [(m.name, m.version, m.device) for m in models] == [
-                (n, "1", "CPU") for n in ("sum", "pair", "mean", "letters")
+                (n, "1", "CPU") for n in ("sum", "pair", "mean", "letters", "tokens")
             ]
             assert models[0].spec.stateful and not models[2].spec.stateful
 
@@ -185,7 +185,7 @@ def test_the_wrong_kind_of_model_is_refused() -> None:
                 await client.open("mean")
             with pytest.raises(InvalidInput, match="open\\(\\) a sequence"):
                 await client.infer("sum", one(1))
-            with pytest.raises(UnknownModel, match="there are: letters, mean, pair, sum"):
+            with pytest.raises(UnknownModel, match="there are: letters, mean, pair, sum, tokens"):
                 await client.open("nothing")
             with pytest.raises(InvalidInput, match="1 to 128 bytes"):
                 await client.open("sum", "")
