@@ -1,27 +1,55 @@
-"""Whatever happens in whatever order, each sequence is the sum of what was acknowledged to it, and nothing leaks."""
+"""Whatever happens in whatever order: each sequence is the sum of what was acknowledged to it, each row is answered
+exactly once, and nothing leaks."""
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from headrace.server.commands import Cancel, Close, Leave, Mode, Open, Step
+from headrace.errors import TakenOver, UnknownSequence
+from headrace.server.commands import Cancel, Close, Leave, Mode, NamedStep, Open, Step
 from headrace.server.limits import Limits
-from headrace.server.steps import Failed, Stepped
+from headrace.server.steps import NEVER_AGAIN, Answer, Closed, Failed, Opened, Stepped
 
-from .fakes import Clock, FlakyJournal, Heard, SumEngine, deliver, steps, sum_lane
+from .fakes import Clock, FlakyJournal, SumEngine, steps, sum_lane
 
 KEYS = st.integers(0, 4)
+CLIENTS = st.integers(0, 1)
 VALUES = st.lists(st.sampled_from([1.0, 2.0, 5.0, 13.0]), min_size=1, max_size=4)  # the engine refuses 13
-LIMITS = Limits(rows=3, tokens=6, sequences=5, idle=1e9)
+LIMITS = Limits(rows=3, tokens=6, sequences=6, idle=1e9)
+
+
+@dataclass(eq=False)
+class Client:
+    """A sink; both clients write into one log, so that the order of all answers is known."""
+
+    log: list[tuple[Client, Answer]]
+
+    def deliver(self, answer: Answer) -> None:
+        self.log.append((self, answer))
+
+
+@dataclass
+class Told:
+    """What the answers say of a sequence."""
+
+    owner: Client
+    applied: list[float]
+    sent: int  # where its next step begins
+    closing: bool = False
 
 
 class Sequences(RuleBasedStateMachine):
-    """One client that pipelines, cancels, loses its connection and meets a failing journal and a failing model.
+    """Two clients that pipeline, cancel, close, take sequences from each other and lose their connections, a third
+    that begins them anew by name, a failing journal and a failing model.
 
-    Mutable: `applied`, key → the values that the answers say were applied; `sent`, key → where the next step begins.
+    Mutable: `told`, key → what the answers say of it (a key means the same sequence to both clients);
+    `unanswered`, how many rows of (client, key, position) wait.
     """
 
     def __init__(self) -> None:
@@ -29,46 +57,69 @@ class Sequences(RuleBasedStateMachine):
         self.journal = FlakyJournal()
         self.engine = SumEngine(LIMITS.slots, refuse=lambda row: bool((row == 13).any()))
         self.lane = sum_lane(Clock(), engine=self.engine, journal=self.journal, limits=LIMITS)
-        self.client = Heard()
-        self.applied: dict[int, list[float]] = {}
-        self.sent: dict[int, int] = {}
+        self.log: list[tuple[Client, Answer]] = []
+        self.clients = [Client(self.log), Client(self.log)]
+        self.named = Client(self.log)
+        self.told: dict[int, Told] = {}
         self.values: dict[tuple[int, int], list[float]] = {}
+        self.unanswered: Counter[tuple[Client, int, int]] = Counter()
+        self.incarnations: dict[tuple[int, int], int] = {}  # (client, key) → the last that it chose
+        self.holder: dict[int, int] = {}  # key → incarnation of the last open that succeeded
 
-    @rule(key=KEYS)
-    def open(self, key: int) -> None:
-        if key not in self.applied:
-            self.lane.post(Open(self.client, key, ("", f"s{key}"), Mode.FRESH, key + 1))
-            self.applied[key], self.sent[key] = [], 0
+    @rule(who=CLIENTS, key=KEYS, mode=st.sampled_from(Mode))
+    def open(self, who: int, key: int, mode: Mode) -> None:
+        """Also of what the other client owns and has rows queued in, or is about to close."""
+        if mode is not Mode.REJOIN:
+            self.incarnations[who, key] = 1 + max(self.incarnations.values(), default=0)
+        incarnation = self.incarnations.get((who, key), 1000)
+        self.lane.post(Open(self.clients[who], key, ("", f"s{key}"), mode, incarnation))
+        self.lane.admit(wait=False)
+        opened = [a for client, a in self.log if isinstance(a, Opened) and client is self.clients[who]]
+        self.hear()
+        assert not opened or mode is not Mode.REJOIN or self.holder[key] == incarnation
+        if opened:
+            self.holder[key] = incarnation
 
-    @rule(rows=st.lists(st.tuples(KEYS, VALUES), max_size=6))
-    def send(self, rows: list[tuple[int, list[float]]]) -> None:
+    @rule(rows=st.lists(st.tuples(KEYS, VALUES), max_size=6), who=CLIENTS)
+    def send(self, rows: list[tuple[int, list[float]]], who: int) -> None:
         frame, acked = [], []
         for key, values in rows:
-            if key in self.applied:
-                frame.append((key, self.sent[key], values))
-                acked.append(len(self.applied[key]))
-                self.values[key, self.sent[key]] = values
-                self.sent[key] += len(values)
+            told = self.told.get(key)
+            if told is not None and told.owner is self.clients[who] and not told.closing:
+                frame.append((key, told.sent, values))
+                acked.append(len(told.applied))
+                self.values[key, told.sent] = values
+                told.sent += len(values)
+        self.post(self.clients[who], frame, acked)
+
+    @rule(who=CLIENTS, key=KEYS)
+    def send_to_what_is_not_owned(self, who: int, key: int) -> None:
+        told = self.told.get(key)
+        if told is None or told.owner is not self.clients[who]:
+            self.post(self.clients[who], [(key, 0, [1.0])], [0])
+
+    def post(self, client: Client, frame: list[tuple[int, int, list[float]]], acked: list[int]) -> None:
         if frame:
-            self.lane.post(Step(steps(self.client, frame, acked=acked)))
+            self.unanswered.update((client, key, position) for key, position, _ in frame)
+            self.lane.post(Step(steps(client, frame, acked=acked)))
 
     @rule(key=KEYS)
     def repeat(self, key: int) -> None:
         """A step that is applied is sent again: it must not be applied twice."""
-        if key in self.applied and self.values.get((key, 0)):
-            self.lane.post(Step(steps(self.client, [(key, 0, self.values[key, 0])], acked=[0])))
+        if (told := self.told.get(key)) and self.values.get((key, 0)):
+            self.post(told.owner, [(key, 0, self.values[key, 0])], [0])
 
     @rule(key=KEYS, back=st.integers(0, 3))
     def cancel(self, key: int, back: int) -> None:
-        if key in self.applied:
-            keys, positions = np.array([key], np.uint32), np.array([max(0, self.sent[key] - back)], np.int64)
-            self.lane.post(Cancel(self.client, keys, positions))
+        if told := self.told.get(key):
+            keys, positions = np.array([key], np.uint32), np.array([max(0, told.sent - back)], np.int64)
+            self.lane.post(Cancel(told.owner, keys, positions))
 
     @rule(times=st.integers(1, 2))
     def break_journal(self, times: int) -> None:
         self.journal.failures = times
 
-    @rule(ticks=st.integers(1, 3))
+    @rule(ticks=st.integers(0, 3))
     def run(self, ticks: int) -> None:
         self.lane.admit(wait=False)
         for _ in range(ticks):
@@ -76,30 +127,36 @@ class Sequences(RuleBasedStateMachine):
                 self.lane.tick()
         self.hear()
 
-    @rule()
-    def reconnect(self) -> None:
+    @rule(who=CLIENTS)
+    def reconnect(self, who: int) -> None:
         """The connection breaks: what is queued is gone, the sequences are resumed on a new one."""
-        self.run(1)
-        self.lane.post(Leave(self.client))
+        self.lane.post(Leave(self.clients[who]))
         self.lane.admit(wait=False)
-        self.client = Heard()
-        for key in self.applied:
-            self.lane.post(Open(self.client, key, ("", f"s{key}"), Mode.REJOIN, key + 1))
-        self.lane.admit(wait=False)
-        self.client.take()
-        for key in self.applied:
-            number = self.lane.state.sequences.names["", f"s{key}"]
-            assert self.lane.state.sequences.position[number] == len(self.applied[key])
-            self.sent[key] = len(self.applied[key])
+        self.hear()
+        lost, self.clients[who] = self.clients[who], Client(self.log)
+        mine = [key for key, told in self.told.items() if told.owner is lost]
+        for key in mine:
+            self.open(who, key, Mode.REJOIN)
+            assert self.told[key].owner is self.clients[who]
 
     @rule(key=KEYS)
     def close(self, key: int) -> None:
-        if key in self.applied:
-            self.settle()
-            self.lane.post(Close(self.client, (key,)))
-            self.lane.admit(wait=False)
-            del self.applied[key], self.sent[key]
-            self.values = {at: v for at, v in self.values.items() if at[0] != key}
+        """Behind whatever is queued."""
+        if (told := self.told.get(key)) and not told.closing:
+            told.closing = True
+            self.lane.post(Close(told.owner, (key,)))
+
+    @rule(key=KEYS, value=st.sampled_from([1.0, 13.0]))
+    def restart_by_name(self, key: int, value: float) -> None:
+        """An Open Inference request begins the sequence anew and ends it; its owner hears that it is closed."""
+        self.unanswered[self.named, 9, 0] += 1
+        row = steps(self.named, [(9, 0, [value])], acked=[NEVER_AGAIN])
+        self.lane.post(NamedStep(row, ("", f"s{key}"), start=True, end=True))
+        self.lane.admit(wait=False)
+        number = self.lane.state.sequences.names.get(("", f"s{key}"))
+        if (told := self.told.get(key)) and (number is None or self.lane.state.sequences.closing[number]):
+            told.closing = True
+        self.hear()
 
     def settle(self) -> None:
         self.lane.admit(wait=False)
@@ -108,28 +165,56 @@ class Sequences(RuleBasedStateMachine):
         self.hear()
 
     def hear(self) -> None:
-        for answer in self.client.take():
-            if isinstance(answer, Stepped):
-                self.heard(answer)
-            elif isinstance(answer, Failed) and answer.position is not None:
-                assert answer.key is not None
-                if (at := answer.error.expected_position) is not None and answer.key in self.sent:
-                    self.sent[answer.key] = at
-                elif answer.key in self.sent:
-                    self.sent[answer.key] = min(self.sent[answer.key], answer.position)
+        """After every admission: nothing is on its way to the lane then."""
+        for client, answer in self.log:
+            match answer:
+                case Opened(key, _, position, resumed):
+                    self.opened(client, key, position, resumed=resumed)
+                case Stepped():
+                    self.stepped(client, answer)
+                case Failed(int(key), int(position), error):
+                    self.answered(client, key, position)
+                    told = self.told.get(key)
+                    if told and told.owner is client and not isinstance(error, TakenOver | UnknownSequence):
+                        at = error.expected_position
+                        told.sent = min(told.sent, position) if at is None else at
+                case Closed(keys):
+                    for key in keys:
+                        assert self.told[key].owner is client and self.told[key].closing
+                        self.forget(key)
+        self.log.clear()
+        assert self.unanswered.total() == self.lane.state.sequences.pending.sum(), "a row is lost, or answered unasked"
 
-    def heard(self, answer: Stepped) -> None:
+    def opened(self, client: Client, key: int, position: int, *, resumed: bool) -> None:
+        if not resumed:
+            self.forget(key)
+        applied = self.told[key].applied if resumed else []
+        assert position == len(applied)
+        self.told[key] = Told(client, applied, position)
+
+    def stepped(self, client: Client, answer: Stepped) -> None:
         rows = np.split(answer.outputs[0][:, 0], np.cumsum(answer.lengths)[:-1])
         for key, position, row in zip(answer.keys.tolist(), answer.positions.tolist(), rows, strict=True):
-            applied = self.applied[key]
+            self.answered(client, key, position)
+            if client is self.named:
+                continue
+            applied = self.told[key].applied
             if position == len(applied):
                 applied += self.values[key, position]
             assert row.tolist() == np.cumsum(applied)[position : position + len(row)].tolist()
 
+    def answered(self, client: Client, key: int, position: int) -> None:
+        self.unanswered[client, key, position] -= 1
+        assert self.unanswered[client, key, position] >= 0, "a row is answered twice"
+
+    def forget(self, key: int) -> None:
+        self.told.pop(key, None)
+        self.values = {at: v for at, v in self.values.items() if at[0] != key}
+
     @invariant()
     def slots_are_neither_lost_nor_shared(self) -> None:
         state = self.lane.state
-        held = state.sequences.slot[list(state.sequences.names.values())]
+        held = state.sequences.slot[np.isfinite(state.sequences.used)]
         free = state.slots.take(len(state.slots))
         state.slots.give(free)
         assert sorted([*held[held >= 0].tolist(), *free.tolist()]) == list(range(LIMITS.slots))
@@ -137,16 +222,18 @@ class Sequences(RuleBasedStateMachine):
     def teardown(self) -> None:
         """When all is answered and closed, nothing is left: no row, no kept byte, no sequence."""
         self.settle()
-        self.lane.post(Close(self.client, tuple(self.applied)))
-        self.lane.admit(wait=False)
+        for key, told in list(self.told.items()):
+            self.close(key)
+            assert told.closing
+        self.settle()
         state = self.lane.state
-        assert not state.scheduler and not state.sequences.names
+        assert not self.told and not self.unanswered.total()
+        assert not state.scheduler and not len(state.sequences)
         assert (state.kept.total, state.kept.count.sum(), state.sequences.pending.sum()) == (0, 0, 0)
         assert len(state.slots) == LIMITS.slots
-        deliver([])
 
 
 TestSequences = Sequences.TestCase
 TestSequences.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
