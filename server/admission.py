@@ -194,7 +194,8 @@ class Admission:
         known = numbers >= 0
         numbers, positions = numbers[known], command.positions[known]
         waits = self.state.sequences.has_pending_at(numbers, positions)
-        for number, position in zip(numbers[waits].tolist(), positions[waits].tolist(), strict=True):
+        named = zip(numbers[waits].tolist(), positions[waits].tolist(), strict=True)
+        for number, position in dict.fromkeys(named):  # once each, in order: a frame can name one step very often
             answers += self.state.fail_from(number, position, error)
         return answers
 

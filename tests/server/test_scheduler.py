@@ -138,3 +138,14 @@ def test_all_rows_leave_a_scheduler_that_is_given_up() -> None:
     books.admit([(0, 1, IN_TIME), (1, 1, IN_TIME), (0, 1, IN_TIME)])
     assert sum(map(len, books.scheduler.withdraw_all())) == 3
     assert not books.scheduler and not books.scheduler.withdraw_all()
+
+
+def test_a_row_is_found_without_a_look_at_the_rest_of_the_queue() -> None:
+    scheduler, sink = Scheduler(ROWS, TOKENS, sequences=5), Heard()
+    others = [piece(sink, [(number, 0, 1, IN_TIME)]) for number in (1, 2, 3)]
+    for other in others:
+        scheduler.add(other)
+        object.__setattr__(other, "numbers", None)  # who looks, fails
+    scheduler.add(piece(sink, [(4, 0, 1, IN_TIME)]))
+    assert not scheduler.withdraw_from(0, 0) and not scheduler.withdraw_from(4, 1)
+    assert [int(step.numbers[0]) for step in scheduler.withdraw_from(4, 0)] == [4]
