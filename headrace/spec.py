@@ -21,6 +21,9 @@ METADATA_KEY = "headrace.spec"
 #: The graph input that carries the rows' lengths: int64 [rows].
 LENGTHS = "lengths"
 
+#: Graph inputs of models with caches, int64 [rows]: time steps before this step, and cells that the start graph filled.
+PAST, FILLED = "past", "filled"
+
 #: Names of a graph's two symbolic axes: time steps of all rows back to back, and rows.
 TOKENS: Literal["tokens"] = "tokens"
 ROWS: Literal["rows"] = "rows"
@@ -100,6 +103,40 @@ class State(_Part):
         return self
 
 
+class Cache(_Part):
+    """An appended state: the keys and values of one attention node, of each one cell [heads, width] a time step.
+
+    Nothing of it is an input or output of the graph: a neutral node names it, and whoever runs the graph keeps it.
+    """
+
+    name: Name
+    heads: int = Field(ge=1)
+    width: int = Field(ge=1)
+    """Values of one head in one cell."""
+    dtype: Dtype = "float32"
+    filled: bool = False
+    """Whether the start graph fills it, once and for all; otherwise each time step of the sequence adds a cell."""
+
+    @property
+    def keys(self) -> Name:
+        """Name of the keys, where they are a tensor."""
+        return f"{self.name}.keys"
+
+    @property
+    def values(self) -> Name:
+        """Name of the values, where they are a tensor."""
+        return f"{self.name}.values"
+
+
+class Start(_Part):
+    """A second graph, beside the first one: from a whole source to the cells of all filled caches."""
+
+    inputs: tuple[Input, ...] = Field(min_length=1)
+    longest: int = Field(ge=1)
+    """The most time steps of a source, and cells of a filled cache."""
+    text: Text | None = None
+
+
 class Chunk(_Part):
     """How many time steps one step may carry: 1 to `longest`; with `whole`, all of the sequence in one step."""
 
@@ -141,6 +178,10 @@ class ModelSpec(_Part):
     inputs: tuple[Input, ...] = Field(min_length=1)
     outputs: tuple[Output, ...] = Field(min_length=1)
     states: tuple[State, ...] = ()
+    caches: tuple[Cache, ...] = ()
+    longest: int | None = Field(default=None, ge=1)
+    """Time steps that a sequence may have in all, and cells of its caches; given where caches grow."""
+    start: Start | None = None
     chunk: Chunk
     text: Text | None = None
     scores: tuple[Score, ...] = ()
@@ -151,17 +192,33 @@ class ModelSpec(_Part):
     @model_validator(mode="after")
     def _names_are_unique(self) -> ModelSpec:
         ins, outs = [t.name for t in self.graph_inputs], [t.name for t in self.graph_outputs]
-        for what, names in (("inputs", ins), ("outputs", outs), ("states", [s.name for s in self.states])):
+        states, caches = [s.name for s in self.states], [c.name for c in self.caches]
+        for what, names in (("inputs", ins), ("outputs", outs), ("states", states), ("caches", caches)):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what}: names must differ, got {names}")
         return self
 
+    @model_validator(mode="after")
+    def _caches_are_bounded(self) -> ModelSpec:
+        if (PAST in self.counts) is (self.longest is None):
+            raise ValueError("longest: must be given where caches grow, and only there")
+        if (FILLED in self.counts) is (self.start is None):
+            raise ValueError("start: must be given where caches are filled, and only there")
+        return self
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """Those of PAST and FILLED that the graph takes."""
+        kinds = {FILLED if cache.filled else PAST for cache in self.caches}
+        return tuple(name for name in (PAST, FILLED) if name in kinds)
+
     @property
     def graph_inputs(self) -> tuple[Signature, ...]:
-        """In order: the inputs [tokens, ...], `lengths` [rows], the states [rows, ...]."""
+        """In order: the inputs [tokens, ...], `lengths`, PAST and FILLED [rows], the states [rows, ...]."""
         packed = (Signature(i.name, i.dtype, TOKENS, i.shape) for i in self.inputs)
+        counts = (Signature(name, "int64", ROWS, ()) for name in (LENGTHS, *self.counts))
         states = (Signature(s.input, s.dtype, ROWS, s.shape) for s in self.states)
-        return (*packed, Signature(LENGTHS, "int64", ROWS, ()), *states)
+        return (*packed, *counts, *states)
 
     @property
     def graph_outputs(self) -> tuple[Signature, ...]:
@@ -170,9 +227,21 @@ class ModelSpec(_Part):
         return (*results, *(Signature(s.output, s.dtype, ROWS, s.shape) for s in self.states))
 
     @property
+    def start_inputs(self) -> tuple[Signature, ...]:
+        """Of the start graph, in order: its inputs [tokens, ...], `lengths` [rows]."""
+        packed = (Signature(i.name, i.dtype, TOKENS, i.shape) for i in (self.start.inputs if self.start else ()))
+        return (*packed, Signature(LENGTHS, "int64", ROWS, ()))
+
+    @property
+    def start_outputs(self) -> tuple[Signature, ...]:
+        """Of the start graph: keys and values of each filled cache in turn, both [tokens, heads, width]."""
+        filled = [cache for cache in self.caches if cache.filled]
+        return tuple(Signature(n, c.dtype, TOKENS, (c.heads, c.width)) for c in filled for n in (c.keys, c.values))
+
+    @property
     def stateful(self) -> bool:
         """Whether its sequences have a state that the server keeps between steps."""
-        return bool(self.states)
+        return bool(self.states or self.caches)
 
     def summary(self) -> str:
         """One line for people: kind, inputs, outputs, scores and parity."""
