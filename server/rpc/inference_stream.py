@@ -60,8 +60,8 @@ class InferStream:
                     self._written.clear()
                     await self._written.wait()
                 call = Call(self._answered.put_nowait)
-                self._under_way.add(call)
                 self._submit(call, request)
+                self._under_way.add(call)
         except Exception as error:
             log.exception("a request met a fault of ours; its stream ends")
             self.fault = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from headrace.server.steps import Answers, Steps, failures
 
 from ..fakes import STATELESS_SUM, SUM, Clock
 from .oip import ScriptedLane, add_input, ask, echo, infer, request, served, serving, stream, tensors, with_models
+from .wire import model
 
 X = np.arange(6, dtype=np.float32).reshape(3, 2)
 
@@ -382,3 +384,43 @@ def test_a_finished_service_answers_what_it_has_read_and_ends_its_streams() -> N
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
     asyncio.run(main())
+
+
+# The end of a sequence, over a real lane
+
+
+def over_a_lane(check: Callable[[grpc.aio.Channel], Any]) -> None:
+    async def main() -> None:
+        clock = Clock()
+        models = Models([model(clock)])
+        try:
+            async with serving(InferenceService(models, clock)) as channel:
+                await check(channel)
+        finally:
+            models.stop()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_last_request_that_is_refused_ends_nothing_and_may_be_sent_again() -> None:
+    async def check(channel: grpc.aio.Channel) -> None:
+        await infer(channel, step(sequence_start=True))
+        wrong = step(sequence_end=True, headrace_position=9)
+        metadata = await refused(channel, wrong, grpc.StatusCode.ABORTED, "expects position 3")
+        assert metadata["headrace-expected-position"] == "3"
+        await refused(channel, step(X * np.nan, sequence_end=True), grpc.StatusCode.INVALID_ARGUMENT, "NaN")
+        await infer(channel, step(sequence_end=True, headrace_position=3))
+        await refused(channel, step(), grpc.StatusCode.INVALID_ARGUMENT, "not live")
+
+    over_a_lane(check)
+
+
+def test_a_last_request_that_was_answered_finds_the_sequence_gone_when_sent_again() -> None:
+    async def check(channel: grpc.aio.Channel) -> None:
+        await infer(channel, step(sequence_start=True, headrace_position=0))
+        again, last = step(headrace_position=3), step(headrace_position=6, sequence_end=True)
+        answers = [tensors(await infer(channel, message))["y"] for message in (again, again, last)]
+        np.testing.assert_array_equal(answers[0], answers[1])  # applied once
+        await refused(channel, last, grpc.StatusCode.INVALID_ARGUMENT, "not live")
+
+    over_a_lane(check)

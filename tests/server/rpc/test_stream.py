@@ -14,7 +14,7 @@ import pytest
 
 from headrace.protos import sequences_pb2 as pb
 from headrace.server.batch import Batch, Outcome
-from headrace.server.models import Models
+from headrace.server.models import Model, Models
 from headrace.spec import ModelSpec
 
 from ..fakes import STATELESS_SUM, SUM, Clock, SumEngine
@@ -81,6 +81,91 @@ def test_without_a_version_a_live_sequence_stays_with_its_own() -> None:
     run(test())
 
 
+def apart(served: Model) -> tuple[str, str]:
+    """Two ids that live in different lanes."""
+    first, *others = (f"s{n}" for n in range(50))
+    return first, next(id for id in others if served.lane(("", id)) is not served.lane(("", first)))
+
+
+def opening(key: int, id: str, **fields: Any) -> pb.Open:
+    return pb.Open(key=key, model="sum", id=id, incarnation=7, **fields)
+
+
+def test_a_key_has_one_owner_across_lanes() -> None:
+    async def test() -> None:
+        clock = Clock()
+        here, there = apart(served := model(clock, lanes=3))
+        async with serving(Models([served]), clock) as (channel, _):
+            wire = Wire(channel)
+            frame = pb.Request(opens=[opening(1, here), opening(1, there)])  # neither is answered when it is decided
+            reply = await wire.ask(frame, 2)
+            assert [(o.key, o.resumed) for o in reply.opened] == [(1, False)]
+            assert [(e.key, e.code) for e in reply.errors] == [(1, pb.ALREADY_EXISTS)]
+            assert sums(await wire.ask(stepping([(1, 0, [1])]), 1)) == {1: [1]}
+            (error,) = (await wire.ask(pb.Request(opens=[opening(1, there)]), 1)).errors
+            assert error.code == pb.ALREADY_EXISTS
+            (again,) = (await wire.ask(pb.Request(opens=[opening(1, here)]), 1)).opened
+            assert (again.position, again.resumed) == (1, True)
+            assert sums(await wire.ask(stepping([(1, 1, [1])]), 1)) == {1: [2]}
+
+    run(test())
+
+
+@pytest.mark.parametrize("end", ["closed", "taken"])
+def test_the_key_of_a_dead_sequence_may_be_used_in_another_lane(end: str) -> None:
+    async def test() -> None:
+        clock = Clock()
+        here, there = apart(served := model(clock, lanes=3))
+        async with serving(Models([served]), clock) as (channel, _):
+            wire, other = Wire(channel), Wire(channel)
+            await wire.ask(pb.Request(opens=[opening(1, here)]), 1)
+            if end == "closed":
+                await wire.ask(pb.Request(closes=np.array([1], "<u4").tobytes()), 1)
+            else:
+                await other.ask(pb.Request(opens=[opening(1, here, mode=pb.RESUME)]), 1)
+                assert [e.code for e in (await wire.read()).errors] == [pb.TAKEN_OVER]
+            frame = stepping([(1, 0, [5])])
+            frame.opens.append(opening(1, there))
+            assert sums(await wire.ask(frame, 2)) == {1: [5]}
+
+    run(test())
+
+
+def test_an_open_is_bounded_and_a_drain_refuses_it() -> None:
+    async def test() -> None:
+        clock = Clock()
+        full, models = model(clock, queued=0), Models([model(clock, version="2")])
+        async with serving(Models([full]), clock) as (channel, _):
+            (error,) = (await Wire(channel).ask(opens(1), 1)).errors
+            assert (error.code, error.retry_after_ms > 0) == (pb.OVERLOADED, True)
+        async with serving(models, clock) as (channel, _):
+            wire = Wire(channel)
+            await wire.ask(opens(1), 1)
+            await models.drain()
+            assert [e.code for e in (await wire.ask(opens(2), 1)).errors] == [pb.UNAVAILABLE]
+            reply = await wire.ask(pb.Request(closes=np.array([1], "<u4").tobytes()), 1)  # what ends work passes
+            assert np.frombuffer(reply.closed, "<u4").tolist() == [1]
+
+    run(test())
+
+
+def test_a_fault_of_ours_ends_the_call_as_internal(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> float:
+        raise ZeroDivisionError("scripted")
+
+    async def test() -> None:
+        async with serving(Models([model(Clock())]), broken) as (channel, _):
+            wire = Wire(channel)
+            await wire.ask(opens(1), 1)
+            await wire.send(stepping([(1, 0, [1])]))
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await wire.read()
+            assert ended.value.code() is grpc.StatusCode.INTERNAL
+
+    run(test())
+    assert "a frame met a fault of ours" in caplog.text
+
+
 def test_a_takeover_tells_the_old_owner() -> None:
     async def test() -> None:
         clock = Clock()
@@ -111,9 +196,10 @@ def test_what_cannot_be_opened_is_a_typed_error_of_its_key() -> None:
                     pb.Open(key=4, model="sum", id=""),
                     pb.Open(key=5, model="sum", id="gone", mode=pb.RESUME),
                     pb.Open(key=1 << 21, model="sum", id="b"),
+                    pb.Open(key=6, model="sum", id="b", tenant="t" * 129),
                 ]
             )
-            reply = await wire.ask(frame, 6)
+            reply = await wire.ask(frame, 7)
             codes = {e.key: e.code for e in reply.errors}
             assert codes == {
                 1: pb.UNKNOWN_MODEL,
@@ -122,6 +208,7 @@ def test_what_cannot_be_opened_is_a_typed_error_of_its_key() -> None:
                 4: pb.INVALID_INPUT,
                 5: pb.UNKNOWN_SEQUENCE,
                 1 << 21: pb.INVALID_INPUT,
+                6: pb.INVALID_INPUT,
             }
             assert all(len(e.message) > 20 for e in reply.errors)
 

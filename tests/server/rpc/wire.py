@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -123,7 +123,7 @@ def model(
 
 @asynccontextmanager
 async def serving(
-    models: Models, clock: Clock, *, connection_rows: int = 100, frame_bytes: int = 4096
+    models: Models, clock: Callable[[], float], *, connection_rows: int = 100, frame_bytes: int = 4096
 ) -> AsyncIterator[tuple[grpc.aio.Channel, SequencesService]]:
     """A channel to a server of these models; both end with the block."""
     service = SequencesService(models, connection_rows, frame_bytes, clock)

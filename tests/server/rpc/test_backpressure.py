@@ -1,0 +1,127 @@
+"""Nothing of a connection grows without bound: neither what its lanes are asked, nor what waits to be written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+
+from headrace.protos import sequences_pb2 as pb
+from headrace.server.commands import Barrier, Cancel, Close, Command, Open, Step
+from headrace.server.gate import Gate
+from headrace.server.models import Model, Models
+from headrace.server.rpc.stream import Stream
+from headrace.server.steps import Opened
+
+from ..fakes import STATELESS_SUM, SUM, Clock
+from .oip import ScriptedLane, echo, served
+from .wire import model, opens, stepping, sums
+
+KEY = np.array([1], "<u4").tobytes()
+POSITION = np.array([0], "<i8").tobytes()
+BOUND = 4
+ROUNDS = 200  # turns of the event loop that a reader which is not held up would use
+
+
+@dataclass
+class Flood:
+    """Frames without end. `read`: how many were read."""
+
+    frame: pb.Request
+    read: int = 0
+
+    async def frames(self) -> AsyncIterator[pb.Request]:
+        yield opens(1)
+        while True:
+            self.read += 1
+            yield self.frame
+            await asyncio.sleep(0)
+
+
+def stream_of(model: Model) -> Stream:
+    return Stream(Models([model]), Gate(BOUND, "on this connection"), BOUND, Clock())
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind"),
+    [
+        (opens(1), Open),
+        (pb.Request(cancels=pb.Cancels(keys=KEY, positions=POSITION)), Cancel),
+        (pb.Request(closes=KEY), Close),
+    ],
+)
+def test_who_asks_faster_than_a_lane_works_is_not_read_from(frame: pb.Request, kind: type[Command]) -> None:
+    async def test() -> None:
+        lane, flood = ScriptedLane(), Flood(frame)
+        stream = stream_of(served(SUM, lane))
+        reading = asyncio.ensure_future(anext(stream.replies(flood.frames())))
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+        assert flood.read == BOUND  # with the first open one more than may be
+        assert sum(isinstance(command, kind) for command in lane.posted) >= BOUND
+        for command in lane.posted:
+            if isinstance(command, Barrier):
+                command.done()  # all is handled
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+        assert BOUND < flood.read <= 2 * BOUND + 1
+        reading.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def test_who_does_not_read_what_opens_are_answered_is_not_read_from() -> None:
+    async def test() -> None:
+        clock = Clock()
+        summing, flood = model(clock), Flood(opens(1))
+        lane, tell = summing.lanes[0], asyncio.get_running_loop().call_soon_threadsafe
+        try:
+            replies = stream_of(summing).replies(flood.frames())
+            await anext(replies)  # and no more
+            for _ in range(ROUNDS):
+                handled = asyncio.Event()
+                lane.post(Barrier(partial(tell, handled.set)))
+                await handled.wait()
+            assert flood.read <= 3 * BOUND + 2  # one batch taken, one unread, one in the lane
+            await replies.aclose()
+        finally:
+            lane.stop()
+
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+@dataclass(eq=False)
+class AnsweringLane(ScriptedLane):
+    """Answers opens and steps, and passes barriers, as a lane does."""
+
+    def post(self, command: Command) -> None:
+        super().post(command)
+        soon = asyncio.get_running_loop().call_soon
+        if isinstance(command, Open):
+            soon(self.deliver, [(command.sink, Opened(command.key, "1", 0, resumed=False))])
+        elif isinstance(command, Barrier):
+            soon(command.done)
+
+
+def test_steps_without_state_go_to_each_lane_in_turn() -> None:
+    async def requests() -> AsyncIterator[pb.Request]:
+        yield opens(1, model="stateless-sum")
+        for tag in range(6):
+            yield stepping([(1, tag, [tag])])
+            await asyncio.sleep(0)
+
+    async def test() -> None:
+        lanes = [AnsweringLane(echo), AnsweringLane(echo)]
+        stream = Stream(Models([served(STATELESS_SUM, *lanes)]), Gate(100, "here"), 100, Clock())
+        merged = pb.Reply()
+        async for reply in stream.replies(requests()):
+            merged.MergeFrom(reply)
+        assert sums(merged) == {1: [0, 1, 2, 3, 4, 5]}
+        assert [sum(isinstance(c, Step) for c in lane.posted) for lane in lanes] == [3, 3]
+        assert [lane.left for lane in lanes] == [[stream], [stream]]
+
+    asyncio.run(asyncio.wait_for(test(), 20))

@@ -1,0 +1,67 @@
+"""How a stream of the Open Inference Protocol ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+
+from headrace.protos import inference_pb2 as pb
+from headrace.server.rpc.inference_call import Call, Received
+from headrace.server.rpc.inference_stream import InferStream
+
+from ..fakes import SUM
+from .oip import ScriptedLane, echo, request, served, stream, with_models
+
+
+async def never() -> AsyncIterator[Received]:
+    await asyncio.Event().wait()
+    yield pb.ModelInferRequest()
+
+
+async def written(response: pb.ModelStreamInferResponse) -> None:
+    raise AssertionError("there is nothing to write")
+
+
+def test_a_stream_that_is_finished_before_it_reads_ends() -> None:
+    async def test() -> None:
+        stream = InferStream(lambda call, received: None)
+        run = asyncio.create_task(stream.run(never(), written))
+        await asyncio.sleep(0)  # it waits for answers; its reader has not begun
+        stream.finish()
+        await run
+        assert stream.fault is None
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+def test_a_fault_of_ours_is_kept_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(call: Call, received: Received) -> None:
+        raise ZeroDivisionError("scripted")
+
+    async def one() -> AsyncIterator[Received]:
+        yield pb.ModelInferRequest()
+
+    async def test() -> None:
+        stream = InferStream(broken)
+        await stream.run(one(), written)
+        assert isinstance(stream.fault, ZeroDivisionError)
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_fault_of_ours_ends_the_call_as_internal(caplog: pytest.LogCaptureFixture) -> None:
+    times = iter([100.0])  # for the deadline of the call; the first request finds none left
+
+    async def check(channel: grpc.aio.Channel) -> None:
+        call = stream(channel)
+        await call.write(request("sum"))
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await call.read()
+        assert ended.value.code() is grpc.StatusCode.INTERNAL
+
+    with_models(check, served(SUM, ScriptedLane(echo)), clock=lambda: next(times))
+    assert "a request met a fault of ours" in caplog.text
