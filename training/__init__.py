@@ -1,6 +1,7 @@
 """Models, tasks on real data and one training loop, from a seed to a checkpoint.
 
 run:   trains a task by name, publishes its checkpoint
+score: any model of a task's signature → its figure on the real test set
 load:  a checkpoint → the model and its spec
 TASKS: the names
 """
@@ -8,8 +9,8 @@ TASKS: the names
 from __future__ import annotations
 
 from .recipes import RECIPES
-from .runs import load, run
+from .runs import load, run, score
 
 TASKS = tuple(RECIPES)
 
-__all__ = ["TASKS", "load", "run"]
+__all__ = ["TASKS", "load", "run", "score"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,13 @@ def read(path: Path) -> Content:
     """The content of `path`, tensors on the CPU. Raises ConfigurationError if it is not a checkpoint."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise ConfigurationError(f"{path} cannot be read as a checkpoint: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read as a checkpoint: {error.strerror or error}") from error
+    except Exception as error:  # the unpickler raises whatever the bytes lead it to, and advises to trust them
+        raise ConfigurationError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): it is cut short, of another kind, or "
+            "holds more than tensors and plain values"
+        ) from error
     if not isinstance(content, dict) or "identity" not in content:
         raise ConfigurationError(f"{path} is not a checkpoint of this project: it does not say what it is of")
     return content

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -63,15 +64,23 @@ def load(path: Path) -> tuple[SequenceModel, ModelSpec]:
     content = checkpoint.read(path)
     if "scores" not in content:
         raise ConfigurationError(f"{path} is a run that is not finished; finish it, then take its {CHECKPOINT}")
-    model = build(content["identity"]["model"])
     try:
-        model.load_state_dict(content["model"])
-    except RuntimeError as error:
-        named = content["identity"]["model"]["architecture"]
+        task, config, weights = content["identity"]["task"], content["identity"]["model"], content["model"]
+        scores = tuple(Score.model_validate_json(score) for score in content["scores"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ConfigurationError(f"{path} is not a published checkpoint, it lacks or garbles {error}") from error
+    model = build(config)
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        named = config["architecture"]
         raise ConfigurationError(f"{path} says it is of a {named}, but its weights are of another: {error}") from error
-    scores = tuple(Score.model_validate_json(score) for score in content["scores"])
-    spec = model.describe(content["identity"]["task"])
-    return model.eval(), spec.model_copy(update={"scores": scores})
+    return model.eval(), model.describe(task).model_copy(update={"scores": scores})
+
+
+def score(task: str, model: SequenceModel) -> Score:
+    """The figure of any model with the signature of the task's own, on the task's scored part."""
+    return recipe(task).make(task).score(model)
 
 
 def _train(
@@ -96,13 +105,16 @@ def _advance(progress: Progress, bar: TaskID, used: float, how: str) -> None:
 
 
 def _scores(task: Task, runs: Sequence[Run], chosen: Run, gate: float | None) -> list[Score]:
-    """The figure of the chosen run; behind it, if there are several, their median, which is what the gate is for."""
+    """The figure of the chosen run; behind it, if there are several, their median, which is what the gate is for.
+
+    At the end the chosen run's further figures.
+    """
     figures = {id(r): task.score(r.model) for r in runs}
-    own = figures[id(chosen)]
+    own, more = figures[id(chosen)], task.also(chosen.model)
     if len(runs) == 1:
-        return [own.model_copy(update={"gate": gate})]
+        return [own.model_copy(update={"gate": gate}), *more]
     middle = {"metric": f"{own.metric}, median of {len(runs)} seeds", "gate": gate}
-    return [own, own.model_copy(update={**middle, "value": median(s.value for s in figures.values())})]
+    return [own, own.model_copy(update={**middle, "value": median(s.value for s in figures.values())}), *more]
 
 
 def verdict(score: Score) -> str:

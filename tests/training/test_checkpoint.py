@@ -34,12 +34,15 @@ def test_another_architecture_is_refused_by_both_names(tmp_path: Path) -> None:
         checkpoint.expect(path, {"task": "vowels-lstm"})
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"not a checkpoint"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 cut short", b"not a checkpoint", b"hi\n", b"\x80\x02", b"\xff\xfe"]
+)
 def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.pt"
     path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match="cannot be read") as caught:
         checkpoint.read(path)
+    assert "weights_only" not in str(caught.value)  # the library's advice to load it as code
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:

@@ -93,6 +93,24 @@ def test_a_checkpoint_of_another_architecture_is_refused(
         load(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        {"identity": {"task": "vowels-rnn"}},
+        {"identity": 7},
+        {"identity": {"task": "vowels-rnn", "model": "?"}},
+        {"identity": {"task": "vowels-rnn", "model": {"architecture": "recurrent-classifier", "colour": 1}}},
+        {"model": 7},
+        {"scores": ["{}"]},
+        {"scores": 7},
+    ],
+)
+def test_a_garbled_checkpoint_is_refused(published: Path, tmp_path: Path, garbled: dict[str, object]) -> None:
+    write(tmp_path / "x.pt", {**read(published), **garbled})
+    with pytest.raises(ConfigurationError):
+        load(tmp_path / "x.pt")
+
+
 def test_a_full_run_passes_its_gate_and_publishes_by_the_selection_slice(tmp_path: Path) -> None:
     path = run("vowels-gru", out=tmp_path, quick=False, console=Console(file=io.StringIO()))
     own, middle = load(path)[1].scores
