@@ -38,6 +38,8 @@ class Meter(Protocol):
 
     def tick(self, pieces: Sequence[Steps], began: float, ran: float, now: float) -> None: ...
     def answered(self, answers: Answers) -> None: ...
+    def admitted(self, answers: Answers) -> None: ...
+    def expired(self, sequences: int) -> None: ...
     def gauge(self, state: State) -> None: ...
 
 
@@ -148,6 +150,7 @@ class Lane:
         for command in self._posted(wait=wait):
             self._handle(command)
         self._answers += self._expired()
+        contained(lambda: self._meter.admitted(self._answers))
         self._send()
         self._pass_barriers()
         contained(lambda: self._meter.gauge(self.state))
@@ -201,7 +204,10 @@ class Lane:
         if now < self._expire_at:
             return []
         self._expire_at = now + EXPIRY_INTERVAL
-        return self._admission.expire(now)
+        live = len(self.state.sequences)
+        answers = self._admission.expire(now)
+        contained(lambda: self._meter.expired(live - len(self.state.sequences)))
+        return answers
 
     def _send(self) -> None:
         answers, self._answers = self._answers, []

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, TakenOver
 from headrace.spec import ModelSpec
 
 from .state import State
-from .steps import Answers, Failed, Steps
+from .steps import Answers, Failed, Stepped, Steps
 
 SECONDS = (*(m * 10.0**e for e in range(-5, 1) for m in (1, 2.5, 5)), 10.0)
 ROWS = tuple(float(2**e) for e in range(11))
@@ -30,7 +30,13 @@ HISTOGRAMS = {
     "batch_rows": ("Steps in a batch", ROWS),
     "batch_tokens": ("Time steps in a batch", TOKENS),
 }
-COUNTERS = {"steps": "Steps applied", "tokens": "Time steps applied"}
+COUNTERS = {
+    "steps": "Steps applied",
+    "tokens": "Time steps applied",
+    "repeats": "Steps sent again and answered from memory",
+    "takeovers": "Callers told that another open has their sequence",
+    "expiries": "Sequences that expired unused",
+}
 GAUGES = {
     "live_sequences": "Sequences open or waiting to be resumed",
     "ready_rows": "Rows that wait for a batch",
@@ -85,9 +91,18 @@ class LaneMeter:
         self.counters["tokens"] += tokens
 
     def answered(self, answers: Answers) -> None:
+        """Whatever leaves the lane. Steps that were cancelled or late are errors like others."""
         for _, answer in answers:
             if isinstance(answer, Failed):
                 self.errors[type(answer.error).__name__] += 1
+                self.counters["takeovers"] += answer.position is None and isinstance(answer.error, TakenOver)
+
+    def admitted(self, answers: Answers) -> None:
+        """What is answered without a batch: outputs among it were computed before."""
+        self.counters["repeats"] += sum(len(answer.keys) for _, answer in answers if isinstance(answer, Stepped))
+
+    def expired(self, sequences: int) -> None:
+        self.counters["expiries"] += sequences
 
     def gauge(self, state: State) -> None:
         self.gauges["live_sequences"] = len(state.sequences)

@@ -32,6 +32,12 @@ class BadMeter:
     def answered(self, answers: Answers) -> None:
         raise RuntimeError("no figures (scripted)")
 
+    def admitted(self, answers: Answers) -> None:
+        raise RuntimeError("no figures (scripted)")
+
+    def expired(self, sequences: int) -> None:
+        raise RuntimeError("no figures (scripted)")
+
     def gauge(self, state: State) -> None:
         raise RuntimeError("no figures (scripted)")
 

@@ -7,10 +7,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.errors import InvalidInput, ModelFailed, Overloaded
+from headrace.server.commands import Cancel, Command, Mode, Open, Step
 from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, LaneMeter, Metrics
 from headrace.server.steps import Closed, Failed
 
-from .fakes import SUM, Heard, steps
+from .fakes import SUM, Clock, Heard, steps, sum_lane
 
 LANE = {"model": "sum", "version": "1", "lane": "0"}
 
@@ -64,6 +65,30 @@ def test_failures_are_counted_by_error(registry: CollectorRegistry, meter: LaneM
     meter.answered([(sink, Failed(0, 0, error)) for error in errors] + [(sink, Closed((1,)))])
     assert read(registry, "errors_total", code="InvalidInput") == 2
     assert read(registry, "errors_total", code="ModelFailed") == 1
+
+
+def test_a_lane_counts_repeats_takeovers_expiries_and_what_never_ran(registry: CollectorRegistry) -> None:
+    clock, old, new = Clock(), Heard(), Heard()
+    meter = Metrics(registry).lane(SUM, "1", 0)
+    lane = sum_lane(clock, meter=meter)
+
+    def turn(*commands: Command) -> None:
+        for command in commands:
+            lane.post(command)
+        lane.admit(wait=False)
+        lane.tick()
+
+    first = Step(steps(old, [(1, 0, [1])]))
+    turn(Open(old, 1, ("", "a"), Mode.FRESH, 1), first)
+    turn(first, Step(steps(old, [(1, 1, [1])], deadline=clock.now - 1)))  # again; and one that is too late
+    key, position = np.array([1], np.uint32), np.array([1])
+    turn(Step(steps(old, [(1, 1, [1])])), Cancel(old, key, position))
+    turn(Open(new, 7, ("", "a"), Mode.RESUME, 2))
+    clock.now += 1000
+    turn()
+    counted = {name: read(registry, f"{name}_total") for name in ("steps", "repeats", "takeovers", "expiries")}
+    assert counted == {"steps": 1, "repeats": 1, "takeovers": 1, "expiries": 1}
+    assert [read(registry, "errors_total", code=code) for code in ("DeadlineExceeded", "Cancelled")] == [1, 1]
 
 
 def test_lanes_are_told_apart(registry: CollectorRegistry) -> None:
