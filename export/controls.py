@@ -42,7 +42,9 @@ def misordered(graph: onnx.ModelProto) -> onnx.ModelProto:
     wrong.CopyFrom(graph)
     tensors = {tensor.name: tensor for tensor in wrong.graph.initializer}
     for node in gated(wrong):
-        for name in node.input[1:4]:  # w [1, gates * hidden, features], r likewise, b [1, 2 * gates * hidden]
+        for name in filter(
+            None, node.input[1:4]
+        ):  # w [directions, gates * hidden, …], r, b [directions, 2 * gates * …]
             values = _reordered(numpy_helper.to_array(tensors[name]), np.argsort(GATES[node.op_type]))
             tensors[name].CopyFrom(numpy_helper.from_array(values, name))
     return wrong
@@ -73,7 +75,7 @@ def strained(model: nn.Module, factor: float = 3.0) -> Iterator[None]:
 
 
 def _reordered(values: NDArray[np.generic], order: NDArray[np.intp]) -> NDArray[np.generic]:
-    """values [1, k * gates * hidden, ...]: k is 2 for a bias, which is of the input and of the recurrence."""
+    """values [directions, k * gates * hidden, ...]: k is 2 for a bias, which is of the input and of the recurrence."""
     halves = 2 if values.ndim == 2 else 1
-    apart = values.reshape(halves, len(order), -1, *values.shape[2:])
+    apart = values.reshape(len(values) * halves, len(order), -1, *values.shape[2:])
     return apart[:, order].reshape(values.shape)

@@ -26,20 +26,35 @@ KERNELS: dict[str, Kernel] = {
 
 
 @torch.library.custom_op("headrace::recurrent", mutates_args=())
-def recurrent(x: Tensor, lengths: Tensor, h: Tensor, weights: Sequence[Tensor], mode: str) -> tuple[Tensor, Tensor]:
+def recurrent(
+    x: Tensor, lengths: Tensor, h: Tensor, weights: Sequence[Tensor], mode: str, directions: int
+) -> tuple[Tensor, Tensor]:
     """All layers of a GRU or tanh/ReLU RNN.
 
-    x [tokens, features], h [rows, layers, hidden] → y [tokens, hidden], h at each row's own end.
-    weights: of each layer w_ih, w_hh and, with a bias, b_ih, b_hh, in torch's gate order.
+    x [tokens, features], h [rows, layers * directions, hidden] → y [tokens, directions * hidden], h at each row's end.
+    weights: of each layer and direction w_ih, w_hh and, with a bias, b_ih, b_hh, in torch's gate order.
+    directions: 1, or 2 with the backward direction beginning at each row's own end.
     """
-    y, (end,) = _run(x, lengths, (h,), weights, mode)
+    y, (end,) = _run(x, lengths, (h,), weights, mode, directions)
     return y, end
 
 
 @torch.library.custom_op("headrace::lstm", mutates_args=())
-def lstm(x: Tensor, lengths: Tensor, h: Tensor, c: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """All layers of an LSTM: as `recurrent`, with the cell's state c [rows, layers, hidden] beside h."""
-    y, (end, cell) = _run(x, lengths, (h, c), weights, "LSTM")
+def lstm(
+    x: Tensor,
+    lengths: Tensor,
+    h: Tensor,
+    c: Tensor,
+    weights: Sequence[Tensor],
+    inverses: Sequence[Tensor],
+    directions: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All layers of an LSTM: as `recurrent`, with the cell's state c beside h.
+
+    With a projection, h is [rows, layers * directions, width], the weights have w_hr [width, hidden] as their last, and
+    `inverses` has its pseudo-inverse [hidden, width] for each layer and direction, which only an exporter needs.
+    """
+    y, (end, cell) = _run(x, lengths, (h, c), weights, "LSTM", directions)
     return y, end, cell
 
 
@@ -65,13 +80,23 @@ def positions(lengths: Tensor, tokens: Tensor) -> Tensor:
 
 
 @recurrent.register_fake
-def _(x: Tensor, lengths: Tensor, h: Tensor, weights: Sequence[Tensor], mode: str) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape[0], h.shape[2]), torch.empty_like(h)
+def _(
+    x: Tensor, lengths: Tensor, h: Tensor, weights: Sequence[Tensor], mode: str, directions: int
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape[0], directions * h.shape[2]), torch.empty_like(h)
 
 
 @lstm.register_fake
-def _(x: Tensor, lengths: Tensor, h: Tensor, c: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape[0], h.shape[2]), torch.empty_like(h), torch.empty_like(c)
+def _(
+    x: Tensor,
+    lengths: Tensor,
+    h: Tensor,
+    c: Tensor,
+    weights: Sequence[Tensor],
+    inverses: Sequence[Tensor],
+    directions: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape[0], directions * h.shape[2]), torch.empty_like(h), torch.empty_like(c)
 
 
 @attention.register_fake
@@ -90,17 +115,17 @@ def _(lengths: Tensor, tokens: Tensor) -> Tensor:
 
 
 def _run(
-    x: Tensor, lengths: Tensor, start: tuple[Tensor, ...], weights: Sequence[Tensor], mode: str
+    x: Tensor, lengths: Tensor, start: tuple[Tensor, ...], weights: Sequence[Tensor], mode: str, directions: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The stock kernel over a torch-packed batch: time-major, longest row first. State [rows, layers, hidden]."""
+    """The stock kernel over a torch-packed batch: time-major, longest row first. State [rows, layers, width]."""
     packed = pack_sequence(list(x.split_with_sizes(lengths.tolist())), enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
     assert order is not None and back is not None
-    hx: Any = tuple(s[order].transpose(0, 1).contiguous() for s in start)  # each [layers, rows, hidden]
-    layers = start[0].shape[1]
-    bias = len(weights) == 4 * layers
+    hx: Any = tuple(s[order].transpose(0, 1).contiguous() for s in start)  # each [layers, rows, width]
+    layers = start[0].shape[1] // directions
+    bias = len(weights) >= 4 * layers * directions  # of a layer: w_ih, w_hh, both biases or none, w_hr or none
     run = KERNELS[mode]
     hx = hx if mode == "LSTM" else hx[0]
-    y, *end = run(packed.data, packed.batch_sizes, hx, list(weights), bias, layers, 0.0, False, False)
-    rows = unpack_sequence(PackedSequence(y, packed.batch_sizes, order, back))  # each [time, hidden]
+    y, *end = run(packed.data, packed.batch_sizes, hx, list(weights), bias, layers, 0.0, False, directions == 2)
+    rows = unpack_sequence(PackedSequence(y, packed.batch_sizes, order, back))  # each [time, width]
     return torch.cat(rows), tuple(s.transpose(0, 1)[back].contiguous() for s in end)

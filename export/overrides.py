@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
+from headrace.spec import ModelSpec
 from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, State
 
 from . import ops
 
 
-def refuse(model: nn.Module) -> None:
-    """Raises ConfigurationError if a recurrent layer would not become ragged."""
+def refuse(model: nn.Module, spec: ModelSpec) -> None:
+    """Raises ConfigurationError if a recurrent layer would not become ragged, or cannot be streamed as `spec` says."""
     ragged = {id(part.rnn) for part in model.modules() if isinstance(part, RaggedRNN)}
     for path, part in model.named_modules():
-        if isinstance(part, nn.RNNBase) and (reason := _reason(part, id(part) in ragged)):
+        if isinstance(part, nn.RNNBase) and (reason := _reason(part, id(part) in ragged, spec)):
             raise ConfigurationError(f"{path or 'the model'}: {type(part).__name__} {reason}")
 
 
@@ -28,7 +29,7 @@ def ragged_operators(model: nn.Module) -> Iterator[None]:
     """While open, the ragged parts of `model` are custom operators: only their instances' `forward` is overridden."""
     changed = [part for part in model.modules() if type(part) in _FORWARDS]
     for part in changed:
-        vars(part)["forward"] = partial(_FORWARDS[type(part)], part)
+        vars(part)["forward"] = _FORWARDS[type(part)](part)
     try:
         yield
     finally:
@@ -36,39 +37,49 @@ def ragged_operators(model: nn.Module) -> Iterator[None]:
             del vars(part)["forward"]
 
 
-def _reason(layer: nn.RNNBase, ragged: bool) -> str:
-    if layer.proj_size:
-        return "has proj_size, which ONNX has no operator for; use a Linear behind the layer"
-    if layer.bidirectional:
-        return "is bidirectional: it needs the end of a sequence before its first step, so it cannot be streamed"
+def recurrent_layer(rnn: nn.RNNBase) -> Callable[..., tuple[Tensor, ...]]:
+    """A stock module as the operator: packed x, lengths and states [rows, layers, width] → y and the states' ends."""
+    weights, directions = [w for layer in rnn.all_weights for w in layer], 1 + rnn.bidirectional
+    if rnn.mode != "LSTM":
+        return lambda x, lengths, h: ops.recurrent(x, lengths, h, weights, rnn.mode, directions)
+    # Made here, where nothing is traced yet: the graph should hold it as a constant.
+    inverses = [torch.linalg.pinv(layer[-1].detach()) for layer in rnn.all_weights if rnn.proj_size]
+    return lambda x, lengths, h, c: ops.lstm(x, lengths, h, c, weights, inverses, directions)
+
+
+def _reason(layer: nn.RNNBase, ragged: bool, spec: ModelSpec) -> str:
+    if layer.bidirectional and not spec.chunk.whole:
+        return (
+            "is bidirectional: it needs the end of a sequence before its first step, so it cannot be streamed; "
+            "let the model take whole sequences"
+        )
     return "" if ragged else "takes padded batches; put it into a RaggedRNN"
 
 
-def _rnn(part: RaggedRNN, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-    weights = [w for layer in part.rnn.all_weights for w in layer]
-    if part.rnn.mode == "LSTM":
-        y, h, c = ops.lstm(x, lengths, state["h"], state["c"], weights)
-        return y, {"h": h, "c": c}
-    y, h = ops.recurrent(x, lengths, state["h"], weights, part.rnn.mode)
-    return y, {"h": h}
+def _rnn(part: RaggedRNN) -> Callable[..., tuple[Tensor, State]]:
+    layer = recurrent_layer(part.rnn)
+
+    def forward(x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        state = state or part.fresh(x, lengths)
+        y, *end = layer(x, lengths, *(state[name] for name in part.names))
+        return y, dict(zip(part.names, end, strict=True))
+
+    return forward
 
 
-def _attention(part: RaggedAttention, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
-    y: Tensor = ops.attention(q, k, v, lengths, part.heads)
-    return y
+def _attention(part: RaggedAttention) -> Callable[..., Tensor]:
+    return lambda q, k, v, lengths: ops.attention(q, k, v, lengths, part.heads)
 
 
-def _mean(part: RaggedMean, x: Tensor, lengths: Tensor) -> Tensor:
-    y: Tensor = ops.mean(x, lengths)
-    return y
+def _mean(part: RaggedMean) -> Callable[..., Tensor]:
+    return lambda x, lengths: ops.mean(x, lengths)
 
 
-def _positions(part: RaggedPositions, lengths: Tensor, tokens: Tensor) -> Tensor:
-    y: Tensor = ops.positions(lengths, tokens)
-    return y
+def _positions(part: RaggedPositions) -> Callable[..., Tensor]:
+    return lambda lengths, tokens: ops.positions(lengths, tokens)
 
 
-_FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {
+_FORWARDS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
     RaggedRNN: _rnn,
     RaggedAttention: _attention,
     RaggedMean: _mean,

@@ -40,7 +40,7 @@ def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
     Raises ConfigurationError for a model that cannot be exported, with the layer and the reason, or whose graph is not
     what the spec says.
     """
-    refuse(model)
+    refuse(model, spec)
     graph = _Graph(model, spec).eval()
     with torch.no_grad(), ragged_operators(model), _quiet(), _told(spec):
         exported = _exported(graph, spec)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -29,15 +30,25 @@ GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
 """ONNX's gate order by torch's numbers: i f g o → i o f c, and r z n → z r h."""
 
 
-def recurrent(x: Value, lengths: Value, h: Value, weights: Sequence[Value], mode: str) -> tuple[Value, Value]:
+def recurrent(
+    x: Value, lengths: Value, h: Value, weights: Sequence[Value], mode: str, directions: int
+) -> tuple[Value, Value]:
     """`headrace::recurrent`: pad once, one ONNX GRU or RNN for each layer, unpad once."""
-    y, (end,) = _stack(x, lengths, (h,), weights, mode)
+    y, (end,) = _stack(x, lengths, (h,), weights, (), mode, directions)
     return y, end
 
 
-def lstm(x: Value, lengths: Value, h: Value, c: Value, weights: Sequence[Value]) -> tuple[Value, Value, Value]:
+def lstm(
+    x: Value,
+    lengths: Value,
+    h: Value,
+    c: Value,
+    weights: Sequence[Value],
+    inverses: Sequence[Value],
+    directions: int,
+) -> tuple[Value, Value, Value]:
     """`headrace::lstm`: pad once, one ONNX LSTM for each layer, unpad once."""
-    y, (end, cell) = _stack(x, lengths, (h, c), weights, "LSTM")
+    y, (end, cell) = _stack(x, lengths, (h, c), weights, inverses, "LSTM", directions)
     return y, end, cell
 
 
@@ -77,34 +88,96 @@ TABLE: dict[Callable[..., Any], Callable[..., Any]] = {
 
 
 def _stack(
-    x: Value, lengths: Value, start: Sequence[Value], weights: Sequence[Value], mode: str
+    x: Value,
+    lengths: Value,
+    start: Sequence[Value],
+    weights: Sequence[Value],
+    inverses: Sequence[Value],
+    mode: str,
+    directions: int,
 ) -> tuple[Value, tuple[Value, ...]]:
-    """Layers one above the other, in between which the padded view is kept. States [rows, layers, hidden]."""
-    layers, hidden = start[0].shape[1], start[0].shape[2]
-    each = len(weights) // layers
-    y, short, ends = op.Gather(x, _pad(lengths)), op.Cast(lengths, to=ir.DataType.INT32), []  # y [time, rows, features]
-    for k in range(layers):
-        begin = [op.Unsqueeze(op.Gather(s, k, axis=1), [0]) for s in start]  # each [1, rows, hidden]
-        y, *end = _layer(y, short, begin, weights[k * each : (k + 1) * each], mode, hidden)
-        y = op.Squeeze(y, [1])  # [time, 1, rows, hidden] → [time, rows, hidden]
-        ends.append([op.Reshape(e, [-1, 1, hidden]) for e in end])  # each [rows, 1, hidden]
-    packed = op.Gather(op.Reshape(y, [-1, hidden]), _cells(lengths, time_major=True))  # [tokens, hidden]
+    """Layers one above the other, in between which the padded view is kept. States [rows, layers * directions, width]."""
+    width, ends = start[0].shape[2], []
+    y, short = op.Gather(x, _pad(lengths)), op.Cast(lengths, to=ir.DataType.INT32)  # y [time, rows, features]
+    for first in range(0, start[0].shape[1], directions):
+        part = range(first, first + directions)
+        begin = [
+            op.Transpose(op.Gather(s, [*part], axis=1), perm=[1, 0, 2]) for s in start
+        ]  # [directions, rows, width]
+        w = _Weights.of(weights, inverses, part, start[0].shape[1], mode)
+        y, *end = _projected(y, short, begin, w, mode) if w.inverse else _layer(y, short, begin, w, mode)
+        y = _beside(y, directions)
+        ends.append([op.Transpose(e, perm=[1, 0, 2]) for e in end])  # each [rows, directions, width]
+    packed = op.Gather(op.Reshape(y, [-1, directions * width]), _cells(lengths, time_major=True))
     return packed, tuple(op.Concat(*parts, axis=1) for parts in zip(*ends, strict=True))
 
 
-def _layer(
-    x: Value, lengths: Value, begin: Sequence[Value], weights: Sequence[Value], mode: str, hidden: int
-) -> tuple[Value, ...]:
-    """One ONNX operator: x [time, rows, features] → y [time, 1, rows, hidden] and the states [1, rows, hidden]."""
-    # A Gather by a list is folded into the weights when the graph is optimised; a Split would stay in the graph.
-    order = [gate * hidden + k for gate in GATES.get(mode, (0,)) for k in range(hidden)]
-    w, r, *b = (op.Unsqueeze(op.Gather(weight, order), [0]) for weight in weights)
-    args = (x, w, r, op.Concat(*b, axis=1) if b else None, lengths, *begin)
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Of one layer, the directions stacked: w [directions, gates * hidden, features], r likewise, b [directions, …]."""
+
+    hidden: int
+    directions: int
+    w: Value
+    r: Value
+    b: Value | None
+    project: Value | None = None
+    """[directions, width, hidden]"""
+    inverse: Value | None = None
+    """[directions, hidden, width]"""
+
+    @classmethod
+    def of(cls, weights: Sequence[Value], inverses: Sequence[Value], part: range, layers: int, mode: str) -> _Weights:
+        """Of those layers and directions in `part`, in ONNX's gate order."""
+        each = len(weights) // layers
+        w, r, *rest = ([weights[k * each + j] for k in part] for j in range(each))
+        hidden = r[0].shape[0] // len(GATES.get(mode, (0,)))
+        # A Gather by a list is folded into the weights when the graph is optimised; a Split would stay in the graph.
+        order = [gate * hidden + k for gate in GATES.get(mode, (0,)) for k in range(hidden)]
+        gates = [_stacked([op.Gather(one, order) for one in kind]) for kind in (w, r, *rest[: len(rest) // 2 * 2])]
+        b = op.Concat(*gates[2:], axis=1) if len(gates) > 2 else None
+        plain = cls(hidden, len(part), gates[0], gates[1], b)
+        if not inverses:
+            return plain
+        return replace(plain, project=_stacked(rest[-1]), inverse=_stacked([inverses[k] for k in part]))
+
+
+def _stacked(tensors: Sequence[Value]) -> Value:
+    """One for each direction, [...] → [directions, ...]."""
+    each = [op.Unsqueeze(tensor, [0]) for tensor in tensors]
+    return each[0] if len(each) == 1 else op.Concat(*each, axis=0)
+
+
+def _layer(x: Value, lengths: Value, begin: Sequence[Value], of: _Weights, mode: str) -> tuple[Value, ...]:
+    """One ONNX operator: x [time, rows, features] → y [time, directions, rows, hidden], states [directions, rows, hidden]."""
+    args = (x, of.w, of.r, of.b, lengths, *begin)
+    common = {"hidden_size": of.hidden, "direction": "bidirectional" if of.directions == 2 else "forward"}
     if mode == "LSTM":
-        return tuple(op.LSTM(*args, hidden_size=hidden))
+        return tuple(op.LSTM(*args, **common))
     if mode == "GRU":  # torch applies the reset gate after the recurrent product
-        return tuple(op.GRU(*args, hidden_size=hidden, linear_before_reset=1))
-    return tuple(op.RNN(*args, hidden_size=hidden, activations=[mode.removeprefix("RNN_").title()]))
+        return tuple(op.GRU(*args, linear_before_reset=1, **common))
+    return tuple(op.RNN(*args, activations=[mode.removeprefix("RNN_").title()] * of.directions, **common))
+
+
+def _projected(x: Value, lengths: Value, begin: Sequence[Value], of: _Weights, mode: str) -> tuple[Value, ...]:
+    """An LSTM with a projection W, which ONNX has none for, run on the state m before it, h = W m.
+
+    Its recurrent weight R becomes R W, it begins at m = W⁺ h, and W is applied to what it gives. W has fewer rows than
+    columns, so that W W⁺ = 1 and nothing is lost.
+    """
+    h, c = begin
+    before = op.MatMul(h, op.Transpose(of.inverse, perm=[0, 2, 1]))  # [directions, rows, hidden]
+    unprojected = replace(of, r=op.MatMul(of.r, of.project))
+    y, m, c = _layer(x, lengths, (before, c), unprojected, mode)
+    across = op.Transpose(of.project, perm=[0, 2, 1])  # [directions, hidden, width]
+    return op.MatMul(y, across), op.MatMul(m, across), c
+
+
+def _beside(y: Value, directions: int) -> Value:
+    """[time, directions, rows, width] → [time, rows, directions * width]."""
+    if directions == 1:
+        return op.Squeeze(y, [1])
+    return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), [0, 0, -1])
 
 
 def _heads(x: Value, pad: Value, heads: int, perm: Sequence[int]) -> Value:

@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 State = dict[str, Tensor]
-"""A model's named states, each [rows, layers, hidden]."""
+"""A model's named states, each [rows, layers, width]."""
 
 Recurrent = nn.GRU | nn.LSTM | nn.RNN
 
@@ -20,20 +20,32 @@ Recurrent = nn.GRU | nn.LSTM | nn.RNN
 class RaggedRNN(nn.Module):
     """A stock recurrent module over packed rows of different lengths, its state going in and coming out by name.
 
-    `rnn` is time-major and runs in one direction, with any number of layers. The states are "h" and, for an LSTM, "c":
-    [rows, layers, hidden], on return those after each row's own last step.
+    `rnn` may have any of its options. The states are "h" and, for an LSTM, "c": [rows, layers, width] as `shapes` says,
+    on return those after each row's own last step. A bidirectional one begins at both ends of whole rows: it needs no
+    state, and the one it returns has the directions of a layer side by side, [rows, 2 * layers, width].
     """
 
     def __init__(self, rnn: Recurrent) -> None:
         super().__init__()
-        if rnn.batch_first or rnn.bidirectional or rnn.proj_size:
-            raise ValueError("RaggedRNN needs a time-major module in one direction, without a projection")
         self.rnn = rnn
         self.names = ("h", "c") if isinstance(rnn, nn.LSTM) else ("h",)
 
+    @property
+    def width(self) -> int:
+        """Of the output: hidden units, or their projection, of all directions."""
+        return (self.rnn.proj_size or self.rnn.hidden_size) * (1 + self.rnn.bidirectional)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """By name, the shape of a row's state: (layers, width); a projection (Sak et al. 2014) is of h alone."""
+        layers = self.rnn.num_layers * (1 + self.rnn.bidirectional)
+        widths = {"h": self.rnn.proj_size or self.rnn.hidden_size, "c": self.rnn.hidden_size}
+        return {name: (layers, widths[name]) for name in self.names}
+
     def forward(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        """x [tokens, features], lengths [rows] → y [tokens, hidden], state."""
-        start = [state[name].transpose(0, 1).contiguous() for name in self.names]  # each [layers, rows, hidden]
+        """x [tokens, features], lengths [rows] → y [tokens, width], state."""
+        state = state or self.fresh(x, lengths)
+        start = [state[name].transpose(0, 1).contiguous() for name in self.names]  # each [layers, rows, width]
         sizes = lengths.tolist()
         if min(sizes) == max(sizes):
             y, end = self._equal(x, len(sizes), start)
@@ -41,11 +53,18 @@ class RaggedRNN(nn.Module):
             y, end = self._packed(x, sizes, start)
         return y, {name: s.transpose(0, 1) for name, s in zip(self.names, end, strict=True)}
 
+    def fresh(self, x: Tensor, lengths: Tensor) -> State:
+        """Zeros for every row. Raises ValueError in one direction, where a state left out would be a state lost."""
+        if not self.rnn.bidirectional:
+            raise ValueError("a recurrent module in one direction needs its state")
+        return {name: x.new_zeros(lengths.shape[0], *shape) for name, shape in self.shapes.items()}
+
     def _equal(self, x: Tensor, rows: int, start: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Rows of one length are a plain batch; torch's kernels run it faster than a packed one."""
-        y, end = self._run(x.view(rows, -1, x.shape[-1]).transpose(0, 1), start)  # [time, rows, features] → hidden
+        batch = x.view(rows, -1, x.shape[-1])  # [rows, time, features]
+        y, end = self._run(batch if self.rnn.batch_first else batch.transpose(0, 1), start)
         assert isinstance(y, Tensor)
-        return y.transpose(0, 1).flatten(0, 1), end
+        return (y if self.rnn.batch_first else y.transpose(0, 1)).flatten(0, 1), end
 
     def _packed(self, x: Tensor, sizes: list[int], start: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
         y, end = self._run(pack_sequence(list(torch.split(x, sizes)), enforce_sorted=False), start)

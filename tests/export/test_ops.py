@@ -22,6 +22,10 @@ STOCK: dict[str, Any] = {
 }
 
 
+BOTH = nn.LSTM(5, 6, proj_size=4, bidirectional=True, bias=False)
+"""Projected, and in both directions."""
+
+
 def rows(x: Tensor) -> tuple[Tensor, ...]:
     return x.split_with_sizes(LENGTHS.tolist())
 
@@ -35,7 +39,7 @@ def flat(rnn: nn.RNNBase) -> list[Tensor]:
 def test_recurrent_is_the_stock_module_on_each_row(name: str) -> None:
     rnn = STOCK[name]
     x, h = torch.randn(int(LENGTHS.sum()), 5), torch.randn(len(LENGTHS), rnn.num_layers, 6)
-    y, end = ops.recurrent(x, LENGTHS, h, flat(rnn), rnn.mode)
+    y, end = ops.recurrent(x, LENGTHS, h, flat(rnn), rnn.mode, 1)
     for row, got, start, last in zip(rows(x), rows(y), h, end, strict=True):
         want, state = rnn(row, start)
         torch.testing.assert_close(got, want)
@@ -47,9 +51,20 @@ def test_recurrent_is_the_stock_module_on_each_row(name: str) -> None:
 def test_lstm_is_the_stock_module_on_each_row(layers: int) -> None:
     rnn = nn.LSTM(5, 6, layers)
     x, (h, c) = torch.randn(int(LENGTHS.sum()), 5), torch.randn(2, len(LENGTHS), layers, 6)
-    y, end, cell = ops.lstm(x, LENGTHS, h, c, flat(rnn))
+    y, end, cell = ops.lstm(x, LENGTHS, h, c, flat(rnn), [], 1)
     for k, (row, got) in enumerate(zip(rows(x), rows(y), strict=True)):
         want, (state, memory) = rnn(row, (h[k], c[k]))
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(end[k], state)
+        torch.testing.assert_close(cell[k], memory)
+
+
+@torch.no_grad()
+def test_backward_rows_begin_at_their_own_ends() -> None:
+    x, h, c = torch.randn(int(LENGTHS.sum()), 5), torch.randn(len(LENGTHS), 2, 4), torch.randn(len(LENGTHS), 2, 6)
+    y, end, cell = ops.lstm(x, LENGTHS, h, c, flat(BOTH), [], 2)
+    for k, (row, got) in enumerate(zip(rows(x), rows(y), strict=True)):
+        want, (state, memory) = BOTH(row, (h[k], c[k]))
         torch.testing.assert_close(got, want)
         torch.testing.assert_close(end[k], state)
         torch.testing.assert_close(cell[k], memory)
@@ -75,8 +90,10 @@ def test_traced_shapes_are_the_real_ones() -> None:
     tokens, count = int(LENGTHS.sum()), len(LENGTHS)
     x, h = torch.randn(tokens, 5), torch.randn(count, 2, 6)
     cases: list[tuple[Any, tuple[Any, ...]]] = [
-        (ops.recurrent, (x, LENGTHS, h, flat(STOCK["GRU of two layers"]), "GRU")),
-        (ops.lstm, (x, LENGTHS, h, h.clone(), flat(nn.LSTM(5, 6, 2)))),
+        (ops.recurrent, (x, LENGTHS, h, flat(STOCK["GRU of two layers"]), "GRU", 1)),
+        (ops.lstm, (x, LENGTHS, h, h.clone(), flat(nn.LSTM(5, 6, 2)), [], 1)),
+        (ops.recurrent, (x, LENGTHS, h, flat(nn.RNN(5, 6, bidirectional=True)), "RNN_TANH", 2)),
+        (ops.lstm, (x, LENGTHS, h[:, :, :4].clone(), h, flat(BOTH), [], 2)),
         (ops.attention, (*torch.randn(3, tokens, 6), LENGTHS, 2)),
         (ops.mean, (x, LENGTHS)),
         (ops.positions, (LENGTHS, x)),

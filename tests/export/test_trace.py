@@ -100,17 +100,18 @@ def test_a_spec_that_the_graph_does_not_fit_is_refused() -> None:
     ("layer", "words"),
     [
         (nn.GRU(2, 3), "1: GRU takes padded batches; put it into a RaggedRNN"),
-        (nn.LSTM(2, 3, proj_size=2), "1: LSTM has proj_size"),
-        (nn.LSTM(2, 3, bidirectional=True), "1: LSTM is bidirectional"),
+        (RaggedRNN(nn.LSTM(2, 3, bidirectional=True)), "1.rnn: LSTM is bidirectional: it needs the end of a sequence"),
     ],
 )
 def test_layers_that_would_not_be_ragged_are_refused(layer: nn.Module, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        refuse(nn.Sequential(nn.Linear(2, 2), layer))
+        refuse(nn.Sequential(nn.Linear(2, 2), layer), SPEC)
 
 
 def test_ragged_layers_are_not_refused() -> None:
-    refuse(nn.Sequential(RaggedRNN(nn.GRU(2, 3)), nn.Linear(3, 2)))
+    refuse(nn.Sequential(RaggedRNN(nn.GRU(2, 3)), nn.Linear(3, 2)), SPEC)
+    whole = SPEC.model_copy(update={"chunk": Chunk(longest=9, whole=True)})
+    refuse(RaggedRNN(nn.GRU(2, 3, bidirectional=True)), whole)
 
 
 def test_dropout_is_off_in_the_graph() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,10 +52,48 @@ def test_gradients_equal_the_stock_module_row_by_row() -> None:
     torch.testing.assert_close(got, [weight.grad for weight in rnn.parameters()])
 
 
-@pytest.mark.parametrize("option", ["batch_first", "bidirectional"])
-def test_modules_that_cannot_be_stepped_are_refused(option: str) -> None:
-    with pytest.raises(ValueError, match="time-major"):
-        RaggedRNN(nn.GRU(6, 8, **{option: True}))
+OPTIONS: dict[str, dict[str, Any]] = {
+    "relu": {"nonlinearity": "relu"},
+    "no bias": {"bias": False},
+    "batch first": {"batch_first": True},
+    "both directions": {"bidirectional": True, "num_layers": 2},
+    "both directions, batch first": {"bidirectional": True, "batch_first": True},
+    "projected": {"proj_size": 3, "num_layers": 2},
+    "projected, both directions": {"proj_size": 3, "bidirectional": True, "bias": False},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("sizes", [SIZES, [4, 4, 4, 4]], ids=["ragged", "equal"])
+def test_every_option_is_the_stock_modules(name: str, sizes: list[int]) -> None:
+    options = OPTIONS[name]
+    kind: type[Recurrent] = nn.RNN if "nonlinearity" in options else nn.LSTM if "proj_size" in options else nn.GRU
+    core = RaggedRNN(kind(6, 8, **options))
+    x, state = torch.randn(sum(sizes), 6), {name: torch.randn(4, *shape) for name, shape in core.shapes.items()}
+    y, end = core(x, torch.tensor(sizes), state)
+    assert y.shape == (sum(sizes), core.width)
+    for row, (steps, answer) in enumerate(zip(torch.split(x, sizes), torch.split(y, sizes), strict=True)):
+        start = [state[name][row] for name in core.names]  # each [layers, width]
+        expected, last = core.rnn(steps, tuple(start) if len(start) > 1 else start[0])
+        torch.testing.assert_close(answer, expected)
+        for name, value in zip(core.names, last if len(start) > 1 else [last], strict=True):
+            torch.testing.assert_close(end[name][row], value)
+
+
+def test_only_whole_rows_may_go_without_a_state() -> None:
+    x = torch.randn(sum(SIZES), 6)
+    both = RaggedRNN(nn.LSTM(6, 8, bidirectional=True))
+    torch.testing.assert_close(both(x, LENGTHS, {})[0][:5], both.rnn(x[:5])[0])
+    with pytest.raises(ValueError, match="in one direction needs its state"):
+        RaggedRNN(nn.LSTM(6, 8))(x, LENGTHS, {})
+
+
+def test_dropout_between_layers_is_of_training_alone() -> None:
+    core, x = RaggedRNN(nn.GRU(6, 8, 2, dropout=0.5)), torch.randn(sum(SIZES), 6)
+    state = {"h": torch.zeros(4, 2, 8)}
+    assert not torch.equal(core(x, LENGTHS, state)[0], core(x, LENGTHS, state)[0])
+    core.eval()
+    assert torch.equal(core(x, LENGTHS, state)[0], core(x, LENGTHS, state)[0])
 
 
 def test_attention_stays_within_each_row() -> None:
