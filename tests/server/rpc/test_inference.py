@@ -17,7 +17,7 @@ from headrace.server.rpc.inference import InferenceService
 from headrace.server.rpc.inference_stream import MOST_UNDER_WAY
 from headrace.server.steps import Answers, Steps, failures
 
-from ..fakes import STATELESS_SUM, SUM, Clock
+from ..fakes import STATELESS_SUM, SUM, Clock, SumEngine
 from .oip import ScriptedLane, add_input, ask, echo, infer, request, served, serving, stream, tensors, with_models
 from .wire import model
 
@@ -392,7 +392,7 @@ def test_a_finished_service_answers_what_it_has_read_and_ends_its_streams() -> N
 def over_a_lane(check: Callable[[grpc.aio.Channel], Any]) -> None:
     async def main() -> None:
         clock = Clock()
-        models = Models([model(clock)])
+        models = Models([model(clock, engine=SumEngine(40, refuse=lambda values: bool((values == 7).any())))])
         try:
             async with serving(InferenceService(models, clock)) as channel:
                 await check(channel)
@@ -410,6 +410,15 @@ def test_a_last_request_that_is_refused_ends_nothing_and_may_be_sent_again() -> 
         assert metadata["headrace-expected-position"] == "3"
         await refused(channel, step(X * np.nan, sequence_end=True), grpc.StatusCode.INVALID_ARGUMENT, "NaN")
         await infer(channel, step(sequence_end=True, headrace_position=3))
+        await refused(channel, step(), grpc.StatusCode.INVALID_ARGUMENT, "not live")
+
+    over_a_lane(check)
+
+
+def test_a_last_request_that_was_queued_ends_the_sequence_also_if_it_fails() -> None:
+    async def check(channel: grpc.aio.Channel) -> None:
+        await infer(channel, step(sequence_start=True))
+        await refused(channel, step(X + 7, sequence_end=True), grpc.StatusCode.INTERNAL, "the model failed")
         await refused(channel, step(), grpc.StatusCode.INVALID_ARGUMENT, "not live")
 
     over_a_lane(check)
