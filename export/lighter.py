@@ -1,0 +1,92 @@
+"""Whether a smaller file is still good enough: its size, speed and score beside those of the float32 graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import onnx
+
+from headrace.errors import ConfigurationError
+from headrace.spec import LENGTHS, ModelSpec, Score
+from headrace.training.models import SequenceModel
+
+from .graph_model import GraphModel
+from .precision import Precision, reduced
+from .runners import runtime
+from .streams import Named, Runner, initial
+
+ROWS, STEPS, ROUNDS = 32, 8, 15
+"""Of the timed batch, and how often both graphs run it in turn."""
+
+Judge = Callable[[SequenceModel], Score]
+"""The task's figure of any model with the signature of its own, on the real test set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lighter:
+    """A reduced graph beside the float32 one: bytes, how many times as fast it is, and both scores."""
+
+    precision: Precision
+    graph: onnx.ModelProto
+    bytes: int
+    before: int
+    speed: float
+    score: Score
+    reference: Score
+
+    @property
+    def drop(self) -> float:
+        """By how much the score is worse, in its own unit; negative where it is better."""
+        fall = self.reference.value - self.score.value
+        return fall if self.score.better == "higher" else -fall
+
+    def __str__(self) -> str:
+        return (
+            f"{self.precision}: {self.bytes:,} bytes ({self.bytes / self.before:.2f} of float32), {self.speed:.2f} x as "
+            f"fast, {self.score.metric} {self.score.value:.4f} (float32 {self.reference.value:.4f})"
+        )
+
+
+def lighter(graph: onnx.ModelProto, spec: ModelSpec, precision: Precision, judge: Judge, most: float) -> Lighter:
+    """The graph in `precision`, measured. Raises ConfigurationError if its score drops by more than `most`."""
+    small = reduced(graph, precision)
+    found = Lighter(
+        precision,
+        small,
+        small.ByteSize(),
+        graph.ByteSize(),
+        _speed(runtime(small), runtime(graph), spec),
+        judge(GraphModel(small, spec)),
+        judge(GraphModel(graph, spec)),
+    )
+    if found.drop > most:
+        raise ConfigurationError(
+            f"{spec.name} in {precision}: {found.score.metric} falls from {found.reference.value:.4f} to "
+            f"{found.score.value:.4f}, by more than {most}; nothing is published. Allow more with --max-drop, or take "
+            "another precision"
+        )
+    return found
+
+
+def _speed(small: Runner, large: Runner, spec: ModelSpec) -> float:
+    """How many times as fast as `large` the `small` one is: the median over rounds in which both run in turn."""
+    feed = _feed(spec)
+    ratios = [_seconds(large, feed) / _seconds(small, feed) for _ in range(ROUNDS)]
+    return median(ratios[1:])  # the first round warms up
+
+
+def _feed(spec: ModelSpec) -> Named:
+    rng, steps = np.random.default_rng(0), min(STEPS, spec.chunk.longest)
+    inputs = {i.name: i.sample(ROWS * steps, rng) for i in spec.inputs}
+    states = {s.input: initial(s, ROWS) for s in spec.states}
+    return inputs | states | {LENGTHS: np.full(ROWS, steps)}
+
+
+def _seconds(run: Runner, feed: Named) -> float:
+    began = time.perf_counter()
+    run(feed)
+    return time.perf_counter() - began
