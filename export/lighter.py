@@ -46,7 +46,7 @@ class Lighter:
 
     def __str__(self) -> str:
         return (
-            f"{self.precision}: {self.bytes:,} bytes ({self.bytes / self.before:.2f} of float32), {self.speed:.2f} x as "
+            f"{self.precision}: {self.bytes:,} bytes, {self.bytes / self.before:.2f} of float32, {self.speed:.2f} x as "
             f"fast, {self.score.metric} {self.score.value:.4f} (float32 {self.reference.value:.4f})"
         )
 
