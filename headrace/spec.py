@@ -142,6 +142,22 @@ class Chunk(_Part):
 
     longest: int = Field(ge=1)
     whole: bool = False
+    exactly: int | None = Field(default=None, ge=1)
+    """Every step carries just so many time steps."""
+    padded_end: bool = False
+    """With `exactly`: the last step may be shorter. It is padded inside the graph, and ends the sequence."""
+    equal_lengths: bool = False
+    """The rows of one batch must have equally many time steps: the model takes no `lengths`."""
+    rows: int | None = Field(default=None, ge=1)
+    """The most rows in a batch, where the model bounds them."""
+
+    @model_validator(mode="after")
+    def _exactly_fits(self) -> Chunk:
+        if self.exactly is not None and self.exactly != self.longest:
+            raise ValueError(f"exactly {self.exactly} and longest {self.longest} differ; give them the same number")
+        if self.padded_end and self.exactly is None:
+            raise ValueError("padded_end says that the last of chunks of `exactly` n is padded; give exactly")
+        return self
 
 
 class Score(_Part):

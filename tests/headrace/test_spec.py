@@ -73,3 +73,12 @@ def test_samples_are_what_the_model_takes() -> None:
 
 def test_the_summary_names_inputs_and_outputs() -> None:
     assert spec().summary() == "stateful  x [time, 2] -> y [time]"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"longest": 4, "exactly": 5}, "differ"), ({"longest": 4, "padded_end": True}, "give exactly")],
+)
+def test_rules_of_chunks_that_contradict_each_other_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Chunk(**given)
