@@ -9,6 +9,7 @@ from headrace.errors import ConfigurationError
 
 from .classify import Classify
 from .data import kjv, vowels
+from .forecast import Density, Forecast
 from .language import Language
 from .models import Config
 from .task import Budget, Task
@@ -52,6 +53,21 @@ def _vowels(config: Config) -> Callable[[str], Task]:
     return lambda name: Classify(name, config, vowels.load("TRAIN"), vowels.load("TEST"))
 
 
+def _autoregressive(order: int, gate: float) -> Recipe:
+    """Solved before the first epoch: at a rate of zero that one only measures it."""
+    config: Config = {"architecture": "autoregressive-forecaster", "order": order}
+    solved = Budget(1, 1, rate=0.0)
+    return Recipe(lambda name: Forecast(name, config), solved, solved, seeds=1, gate=gate)
+
+
+def _latent(name: str) -> Task:
+    return Forecast(name, {"architecture": "latent-forecaster", "kind": "gru", "hidden": 16, "dropout": 0.2})
+
+
+def _mixture(name: str) -> Task:
+    return Density(name, {"architecture": "mixture-forecaster", "hidden": 16, "components": 3, "dropout": 0.2})
+
+
 def _language(name: str) -> Task:
     corpus = kjv.corpus(kjv.load())
     config = {"architecture": "character-model", "symbols": corpus.symbols, "width": 64, "hidden": 256}
@@ -68,6 +84,10 @@ RECIPES = {
     "vowels-lstm": _classifier(_recurrent("lstm"), 4e-3),
     "vowels-rnn": _classifier(_recurrent("rnn"), 4e-3),
     "vowels-encoder": _classifier(_encoder(), 1e-3),
+    "sunspots-markov": _autoregressive(1, gate=24.5),
+    "sunspots-ar": _autoregressive(9, gate=14.5),
+    "sunspots-latent": Recipe(_latent, Budget(60, 20, 5e-3), Budget(30, 20, 5e-3), seeds=3, gate=14.5),
+    "sunspots-mixture": Recipe(_mixture, Budget(60, 20, 5e-3), Budget(30, 20, 5e-3), seeds=3, gate=4.04),
     # The text is never learnt by heart in these times: seconds end the run, not epochs.
     "kjv-gru": Recipe(
         _language,

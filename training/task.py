@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from headrace.spec import Score
 
 from .models import Config, SequenceModel
+from .ragged import State
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Packed steps of many rows: x [tokens, ...], lengths [rows], targets [tokens] or [rows] int64."""
+    """Packed steps of many rows: x [tokens, ...], lengths [rows], targets [tokens] or [rows]."""
 
     x: Tensor
     lengths: Tensor
@@ -58,13 +60,17 @@ class Task(ABC):
     def fit_inputs(self, model: SequenceModel) -> None:
         """Measures on the training part what the model wants to know of its inputs, before the first epoch."""
 
+    def start(self, model: SequenceModel, batch: Batch) -> State:
+        """The state that `batch` begins with: that of fresh sequences, unless the task knows of something before."""
+        return model.initial_state(len(batch.lengths))
+
     @abstractmethod
     def batches(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch of the training part; draws from torch's generator only."""
 
     @abstractmethod
-    def loss(self, y: Tensor, batch: Batch) -> Tensor:
-        """The loss [] of the model's output for `batch`."""
+    def loss(self, y: Any, batch: Batch) -> Tensor:
+        """The loss [] of the model's output for `batch`: a tensor, or a tuple where the model has several outputs."""
 
     @abstractmethod
     def select(self, model: SequenceModel) -> float:
@@ -73,3 +79,7 @@ class Task(ABC):
     @abstractmethod
     def score(self, model: SequenceModel) -> Score:
         """The figure on the scored part; never called while anything can still be chosen by it."""
+
+    def also(self, model: SequenceModel) -> Sequence[Score]:
+        """Further figures on the scored part, beside the one that the gate is for; by default none."""
+        return ()

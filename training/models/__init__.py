@@ -9,6 +9,7 @@ from headrace.errors import ConfigurationError
 from .base import SequenceModel
 from .characters import CharacterModel
 from .encoder import EncoderClassifier
+from .forecasters import AutoregressiveForecaster, Forecaster, LatentForecaster, MixtureForecaster
 from .recurrent import RecurrentClassifier
 
 Config = dict[str, Any]
@@ -18,13 +19,20 @@ ARCHITECTURES: dict[str, type[SequenceModel]] = {
     "recurrent-classifier": RecurrentClassifier,
     "encoder-classifier": EncoderClassifier,
     "character-model": CharacterModel,
+    "autoregressive-forecaster": AutoregressiveForecaster,
+    "latent-forecaster": LatentForecaster,
+    "mixture-forecaster": MixtureForecaster,
 }
 
 __all__ = [
     "ARCHITECTURES",
+    "AutoregressiveForecaster",
     "CharacterModel",
     "Config",
     "EncoderClassifier",
+    "Forecaster",
+    "LatentForecaster",
+    "MixtureForecaster",
     "RecurrentClassifier",
     "SequenceModel",
     "build",

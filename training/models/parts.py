@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..ragged import RaggedPositions
+
 
 class Standardise(nn.Module):
     """Takes raw units to zero mean and unit variance, so that clients never need to know the training data."""
@@ -25,3 +27,32 @@ class Standardise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [tokens, features] → the same, standardised."""
         return (x - self.mean) / self.std
+
+    def back(self, z: Tensor) -> Tensor:
+        """The reverse of `forward`."""
+        return z * self.std + self.mean
+
+
+class RaggedWindow(nn.Module):
+    """Each time step with the `width` - 1 before it, as far back as its row's own past reaches; `width` is 2 or more.
+
+    With a filter behind it this is a causal convolution over each row, carried on from step to step.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.places = RaggedPositions()
+
+    def forward(self, x: Tensor, lengths: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """x [tokens, ...], past [rows, width - 1, ...] → windows [tokens, width, ...], oldest first, and the new past.
+
+        A window is found by index in the tokens and, behind them, the pasts of all rows.
+        """
+        tokens, place = x.shape[0], self.places(lengths, x)[:, None]  # [tokens, 1] in its own row
+        token = torch.arange(tokens, device=x.device)[:, None]
+        behind = (place == 0).long().cumsum(0) * (self.width - 1)  # [tokens, 1] where the row's past ends
+        back = torch.arange(self.width - 1, -1, -1, device=x.device)  # [width] time steps before the token
+        index = torch.where(place >= back, token - back, tokens + behind + place - back)  # [tokens, width]
+        windows = torch.cat([x, past.flatten(0, 1)])[index]
+        return windows, windows[lengths.cumsum(0) - 1, 1:]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from headrace.errors import ConfigurationError
 from headrace.training.models import Config, RecurrentClassifier, SequenceModel, build
+from headrace.training.ragged import State
 
 LABELS = ["a", "b", "c"]
 STATEFUL: dict[str, Config] = {
@@ -20,7 +21,13 @@ STATEFUL: dict[str, Config] = {
         "labels": LABELS,
     }
     for kind in ("gru", "lstm", "rnn")
-} | {"characters": {"architecture": "character-model", "symbols": "abcde", "width": 6, "hidden": 8}}
+} | {
+    "characters": {"architecture": "character-model", "symbols": "abcde", "width": 6, "hidden": 8},
+    "autoregressive": {"architecture": "autoregressive-forecaster", "order": 4},
+    "latent": {"architecture": "latent-forecaster", "kind": "gru", "hidden": 8},
+    "mixture": {"architecture": "mixture-forecaster", "hidden": 8, "components": 3},
+}
+MARKOV: Config = {"architecture": "autoregressive-forecaster", "order": 1}
 ENCODER: Config = {
     "architecture": "encoder-classifier",
     "features": 4,
@@ -45,10 +52,15 @@ def inputs(model: SequenceModel, tokens: int) -> Tensor:
     return torch.randint(0, taken.vocabulary, (tokens,)) if taken.vocabulary else torch.randn(tokens, *taken.shape)
 
 
+def run(model: SequenceModel, x: Tensor, lengths: list[int], state: State) -> tuple[Tensor, State]:
+    """Several outputs side by side, so that all are compared."""
+    y, state = model(x, torch.tensor(lengths), state)
+    return torch.cat(y, -1) if isinstance(y, tuple) else y, state
+
+
 def alone(model: SequenceModel, x: Tensor) -> Tensor:
     """The truth: one row, whole."""
-    y, _ = model(x, torch.tensor([len(x)]), model.initial_state(1))
-    assert isinstance(y, Tensor)
+    y, _ = run(model, x, [len(x)], model.initial_state(1))
     return y
 
 
@@ -58,7 +70,7 @@ def test_chunks_give_what_the_whole_gives(config: Config, sizes: list[int]) -> N
     model = made(config)
     x, state, answers = inputs(model, 9), model.initial_state(1), []
     for chunk in torch.split(x, sizes):
-        y, state = model(chunk, torch.tensor([len(chunk)]), state)
+        y, state = run(model, chunk, [len(chunk)], state)
         answers.append(y)
     torch.testing.assert_close(torch.cat(answers), alone(model, x))
 
@@ -67,15 +79,15 @@ def test_chunks_give_what_the_whole_gives(config: Config, sizes: list[int]) -> N
 def test_a_lost_state_shows(config: Config) -> None:
     model = made(config)
     x = inputs(model, 9)
-    y, _ = model(x[4:], torch.tensor([5]), model.initial_state(1))
+    y, _ = run(model, x[4:], [5], model.initial_state(1))
     assert (y - alone(model, x)[4:]).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("config", [*STATEFUL.values(), ENCODER], ids=[*STATEFUL, "encoder"])
+@pytest.mark.parametrize("config", [*STATEFUL.values(), ENCODER, MARKOV], ids=[*STATEFUL, "encoder", "markov"])
 def test_strangers_in_the_batch_change_nothing(config: Config) -> None:
     model, sizes = made(config), [5, 2, 7]
     x = inputs(model, sum(sizes))
-    y, _ = model(x, torch.tensor(sizes), model.initial_state(3))
+    y, _ = run(model, x, sizes, model.initial_state(3))
     torch.testing.assert_close(y, torch.cat([alone(model, row) for row in torch.split(x, sizes)]))
 
 
@@ -90,8 +102,9 @@ def test_the_description_fits_what_a_step_gives(config: Config) -> None:
     model = made(config)
     spec, start = model.describe("any"), model.initial_state(2)
     y, state = model(inputs(model, 5), torch.tensor([3, 2]), start)
-    assert y.shape == (5 if spec.outputs[0].time else 2, *spec.outputs[0].shape)
-    assert len(spec.outputs[0].labels) == y.shape[-1]
+    for output, given in zip(spec.outputs, y if isinstance(y, tuple) else [y], strict=True):
+        assert given.shape == (5 if output.time else 2, *output.shape)
+        assert not output.labels or (len(output.labels),) == output.shape
     assert {s.name: (2, *s.shape) for s in spec.states} == {name: tuple(s.shape) for name, s in state.items()}
     assert all(not s.any() for s in start.values())
     assert spec.chunk.whole is not spec.stateful

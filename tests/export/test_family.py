@@ -1,0 +1,32 @@
+"""Each of the project's own models as a graph: driven in chunks it gives what eager PyTorch gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from rich.console import Console
+
+from headrace.contract import check
+from headrace.export.parity import LIGHT, verify
+from headrace.export.trace import to_onnx
+from headrace.training.models import Config, build
+
+FAMILY: dict[str, Config] = {
+    "markov": {"architecture": "autoregressive-forecaster", "order": 1},
+    "autoregressive": {"architecture": "autoregressive-forecaster", "order": 5},
+    "latent": {"architecture": "latent-forecaster", "kind": "gru", "hidden": 6},
+    "mixture": {"architecture": "mixture-forecaster", "hidden": 6, "components": 3},
+}
+
+
+@pytest.mark.parametrize("config", FAMILY.values(), ids=FAMILY)
+def test_the_graph_gives_what_the_model_gives(config: Config, console: Console) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(config).eval()
+    spec = model.describe("tiny")
+    graph = to_onnx(model, spec)
+    check(graph, spec)
+    report = verify(model, graph, spec, grid=LIGHT, console=console)  # raises where they differ, or nothing tells
+    assert report.parity.error < 1e-5 and report.parity.cases > 0
+    assert ("state forgotten" in report.controls) == spec.stateful
