@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.contract import read_model
@@ -42,46 +43,48 @@ def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clo
 
     Raises ConfigurationError if there is none, one is corrupt, or its place does not fit its spec.
     """
-    device = choose(settings.device)
-    return Models(
-        [_load(file, settings, device, journal, metrics, post, clock) for file in find_files(settings.models)],
-        metrics.refused,
-    )
+    loader = Loader(settings, choose(settings.device), journal, metrics, post, clock)
+    models = [loader.model(file) for file in find_files(settings.models)]
+    for lane in (lane for model in models for lane in model.lanes):
+        lane.start()  # once all are sound: a thread that nobody stops would keep its engine
+    return Models(models, metrics.refused)
 
 
-def _load(
-    file: Path,
-    settings: Settings,
-    device: Device,
-    journal: Journal,
-    metrics: Metrics,
-    post: Post,
-    clock: Callable[[], float],
-) -> Model:
-    graph, spec = read_model(file)
-    name, version = file.parent.parent.name, file.parent.name
-    if spec.name != name:
-        raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
-    model = Model(spec, version, device, Gate(settings.queued_rows, f"for model {name}"))
-    limits = settings.limits()
-    engines = [OnnxEngine(graph, spec, limits.slots, device) for _ in range(settings.lanes)]
-    model.lanes = tuple(
-        Lane(
-            spec,
-            version,
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """What the models of one server have in common."""
+
+    settings: Settings
+    device: Device
+    journal: Journal
+    metrics: Metrics
+    post: Post
+    clock: Callable[[], float]
+
+    def model(self, file: Path) -> Model:
+        """A model whose lanes are not started yet. Raises ConfigurationError for a file that cannot be served."""
+        graph, spec = read_model(file)
+        name, version = file.parent.parent.name, file.parent.name
+        if spec.name != name:
+            raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
+        model = Model(spec, version, self.device, Gate(self.settings.queued_rows, f"for model {name}"))
+        slots, lanes = self.settings.limits().slots, self.settings.lanes
+        engines = [OnnxEngine(graph, spec, slots, self.device) for _ in range(lanes)]
+        model.lanes = tuple(self._lane(model, number, engine) for number, engine in enumerate(engines))
+        log.info("%s/%s: %s", name, version, describe(spec, engines[0], self.settings))
+        return model
+
+    def _lane(self, model: Model, number: int, engine: OnnxEngine) -> Lane:
+        return Lane(
+            model.spec,
+            model.version,
             engine,
-            journal,
-            metrics.lane(spec, version, number),
-            limits,
-            lambda a: post(model.deliver, a),
-            clock,
+            self.journal,
+            self.metrics.lane(model.spec, model.version, number),
+            self.settings.limits(),
+            lambda answers: self.post(model.deliver, answers),
+            self.clock,
         )
-        for number, engine in enumerate(engines)
-    )
-    for lane in model.lanes:
-        lane.start()
-    log.info("%s/%s: %s", name, version, describe(spec, engines[0], settings))
-    return model
 
 
 def describe(spec: ModelSpec, engine: OnnxEngine, settings: Settings) -> str:

@@ -1,6 +1,8 @@
 """What crosses all layers of the server: steps in columns, and the answers to them.
 
-A row is one step of one sequence. Rows of one frame stay together as columns, so that no row costs a Python object.
+A row is one step of one sequence. Rows of one frame stay together as columns on their whole way: what is done to them
+all costs a few array operations, not a Python object for each. Objects for single rows are made where rows part: for a
+reply that is kept (kept.py), for a row that fails, and for one that is withdrawn from the queue.
 """
 
 from __future__ import annotations
