@@ -11,6 +11,9 @@ from .ledger import Ledger, Phase
 from .served import ServedModel
 from .step import Step
 
+#: Rows of a frame. A server refuses a frame's rows all at once if they are more than it has room for in its queue.
+MOST_ROWS = 1024
+
 
 @dataclass(slots=True)
 class Room:
@@ -130,7 +133,7 @@ def _drained(ledgers: dict[Ledger, None], now: float, room: Room) -> list[Step]:
     while ledgers:
         ledger = next(iter(ledgers))
         while ledger.sendable(now):
-            if not room.take(frames.step_bytes(ledger.waiting[0])):
+            if len(steps) == MOST_ROWS or not room.take(frames.step_bytes(ledger.waiting[0])):
                 return steps
             steps.append(ledger.take())
         del ledgers[ledger]

@@ -26,6 +26,7 @@ class Line:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, **dials: float) -> None:
         self.now = 0.0
+        self.frames: list[pb.Steps] = []
         self.loop = loop
         self.server = FakeServer()
         self.session = Session(Settings(**dials), wake=lambda: None, alarm=lambda: None)
@@ -54,6 +55,7 @@ class Line:
         frame = self.session.next_frame(self.now)
         if frame is None:
             return False
+        self.frames.append(frame.steps)
         reply = self.server.handle(self.stream, frame, cut)
         if reply is not None:
             self.stream.replies.put_nowait(reply)

@@ -146,3 +146,12 @@ def test_steps_do_not_keep_cancels_and_closes_from_going_out(loop: asyncio.Abstr
     frame = line.session.next_frame(line.now)
     assert frame is not None and frame.cancels.keys and frame.steps.keys
     assert outcome(sent) is asyncio.CancelledError
+
+
+def test_a_frame_has_no_more_rows_than_a_server_may_have_room_for(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledgers = [line.open(f"{n}") for n in range(1100)]
+    steps = [line.submit(ledger, 1) for ledger in ledgers]
+    line.exchange()
+    assert [len(told.keys) // 4 for told in line.frames if told.keys] == [1024, 76]
+    assert {outcome(step) for step in steps} == {1}
