@@ -63,22 +63,22 @@ class Sequences(RuleBasedStateMachine):
         self.told: dict[int, Told] = {}
         self.values: dict[tuple[int, int], list[float]] = {}
         self.unanswered: Counter[tuple[Client, int, int]] = Counter()
-        self.incarnations: dict[tuple[int, int], int] = {}  # (client, key) → the last that it chose
+        self.chosen = 0
+        self.incarnations: dict[tuple[int, int], int] = {}  # (client, key) → the last that it opened it with
         self.holder: dict[int, int] = {}  # key → incarnation of the last open that succeeded
 
     @rule(who=CLIENTS, key=KEYS, mode=st.sampled_from(Mode))
     def open(self, who: int, key: int, mode: Mode) -> None:
         """Also of what the other client owns and has rows queued in, or is about to close."""
-        if mode is not Mode.REJOIN:
-            self.incarnations[who, key] = 1 + max(self.incarnations.values(), default=0)
-        incarnation = self.incarnations.get((who, key), 1000)
+        self.chosen += 1
+        incarnation = self.incarnations.get((who, key), self.chosen) if mode is Mode.REJOIN else self.chosen
         self.lane.post(Open(self.clients[who], key, ("", f"s{key}"), mode, incarnation))
         self.lane.admit(wait=False)
         opened = [a for client, a in self.log if isinstance(a, Opened) and client is self.clients[who]]
         self.hear()
         assert not opened or mode is not Mode.REJOIN or self.holder[key] == incarnation
         if opened:
-            self.holder[key] = incarnation
+            self.holder[key] = self.incarnations[who, key] = incarnation
 
     @rule(rows=st.lists(st.tuples(KEYS, VALUES), max_size=6), who=CLIENTS)
     def send(self, rows: list[tuple[int, list[float]]], who: int) -> None:
