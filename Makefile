@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 
 PROTOS := sequences inference
 
+# What `make serve` trains where there is nothing to serve yet; `make models` trains all.
+DEFAULT := vowels-gru vowels-lstm vowels-rnn vowels-encoder kjv-gru
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test serve bench lint proto proto-check clean
 
@@ -31,7 +34,7 @@ test: $(READY)
 
 serve: $(READY)
 	@ls models/*/*/model.onnx >/dev/null 2>&1 || \
-	  { $(BIN)/headrace train all && $(BIN)/headrace export runs/*/checkpoint.pt; }
+	  { $(BIN)/headrace train $(DEFAULT) && $(BIN)/headrace export $(DEFAULT:%=runs/%/checkpoint.pt); }
 	$(BIN)/headrace serve
 
 bench: $(READY)
