@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -15,22 +16,67 @@ ELEMENTS: dict[Dtype, int] = {"float32": TensorProto.FLOAT, "int64": TensorProto
 """ONNX's numbers of the spec's dtypes."""
 
 
-def read_model(file: Path) -> tuple[onnx.ModelProto, ModelSpec]:
-    """The model and its spec. Raises ConfigurationError if either is missing, corrupt, or does not fit the other."""
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a graph says of one of its inputs or outputs.
+
+    element: ONNX's number of the dtype
+    axes:    sizes, names of symbolic axes, "?" for those without; None if it declares no shape
+    """
+
+    element: int
+    axes: tuple[int | str, ...] | None
+
+    @property
+    def dtype(self) -> Dtype | None:
+        """None for one that no spec can say."""
+        return next((ours for ours, number in ELEMENTS.items() if number == self.element), None)
+
+    def __str__(self) -> str:
+        shape = "of undeclared shape" if self.axes is None else f"[{', '.join(map(str, self.axes))}]"
+        return f"{self.dtype or TensorProto.DataType.Name(self.element).lower()} {shape}"
+
+
+def declared(values: Iterable[onnx.ValueInfoProto]) -> dict[str, Declared]:
+    """name → what the graph says of it."""
+    return {value.name: _declared(value.type.tensor_type) for value in values}
+
+
+def read_graph(file: Path) -> onnx.ModelProto:
+    """Any `.onnx` file, ours or not. Raises ConfigurationError if it is missing or corrupt."""
     try:
         model = onnx.load(file)
         onnx.checker.check_model(model)
     except Exception as error:  # the parser and the checker raise what they like
         raise ConfigurationError(f"{file} is not a usable ONNX file ({_first_line(error)}); export it again") from error
+    return model
+
+
+def carries_spec(model: onnx.ModelProto) -> bool:
+    """Whether it says itself what its server needs to know."""
+    return any(prop.key == METADATA_KEY for prop in model.metadata_props)
+
+
+def read_model(file: Path) -> tuple[onnx.ModelProto, ModelSpec]:
+    """The model and its spec. Raises ConfigurationError if either is missing, corrupt, or does not fit the other."""
+    model = read_graph(file)
+    return model, spec_in(model, file)
+
+
+def spec_in(model: onnx.ModelProto, file: Path) -> ModelSpec:
+    """The spec that stands in a model. Raises ConfigurationError if there is none, or they do not fit each other."""
     spec = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
     if spec is None:
-        raise ConfigurationError(f"{file} carries no Headrace spec in its metadata; export it with `headrace export`")
+        raise ConfigurationError(
+            f"{file} carries no Headrace spec in its metadata; export it with `headrace export`, or describe it in a "
+            "model.toml beside it: `headrace adopt` drafts one"
+        )
     found = ModelSpec.from_json(spec)
     try:
         check(model, found)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}; export it again") from error
-    return model, found
+    return found
 
 
 def with_spec(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
@@ -52,33 +98,29 @@ def check(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
 
 def _misfits(what: str, wanted: Iterable[Signature], there: Iterable[onnx.ValueInfoProto]) -> Iterator[str]:
-    found, names = {value.name: value.type.tensor_type for value in there}, set()
+    found, names = declared(there), set()
     for tensor in wanted:
         names.add(tensor.name)
         if tensor.name not in found:
             yield f"{what} {tensor.name} is missing"
         elif not _equal(tensor, found[tensor.name]):
-            yield f"{what} {tensor.name} is {_words(found[tensor.name])}, the spec needs {tensor}"
+            yield f"{what} {tensor.name} is {found[tensor.name]}, the spec needs {tensor}"
     for name in found.keys() - names:
         yield f"{what} {name} is not in the spec"
 
 
-def _equal(tensor: Signature, found: onnx.TypeProto.Tensor) -> bool:
+def _equal(tensor: Signature, found: Declared) -> bool:
     """The first axis must be symbolic: fixed, the model takes the example's length or batch alone."""
-    axes = _axes(found)
-    first = axes[0] if axes else 0
-    right = isinstance(first, str) and (first == tensor.axis or first not in (TOKENS, ROWS))
-    return right and found.elem_type == ELEMENTS[tensor.dtype] and (*axes[1:],) == tensor.shape
+    axes = found.axes or (0,)
+    right = isinstance(axes[0], str) and (axes[0] == tensor.axis or axes[0] not in (TOKENS, ROWS))
+    return right and found.element == ELEMENTS[tensor.dtype] and axes[1:] == tensor.shape
 
 
-def _axes(tensor: onnx.TypeProto.Tensor) -> list[int | str]:
-    """Sizes, or names of the symbolic ones."""
-    return [axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in tensor.shape.dim]
-
-
-def _words(tensor: onnx.TypeProto.Tensor) -> str:
-    dtype = next((ours for ours, number in ELEMENTS.items() if number == tensor.elem_type), None)
-    return f"{dtype or TensorProto.DataType.Name(tensor.elem_type).lower()} [{', '.join(map(str, _axes(tensor)))}]"
+def _declared(tensor: onnx.TypeProto.Tensor) -> Declared:
+    if not tensor.HasField("shape"):
+        return Declared(tensor.elem_type, None)
+    axes = (axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in tensor.shape.dim)
+    return Declared(tensor.elem_type, tuple(axes))
 
 
 def _first_line(error: Exception) -> str:
