@@ -75,7 +75,6 @@ class Ledger(ABC):
             "the sequence is closed; open it again, or reset it"
         )  # why it is dead
         self.waiting: deque[Step] = deque()
-        self.position = 0  # time steps known to be applied, their replies received; stays 0 for a stateless model
         self.not_before = -inf
         self._settings = settings
         self._opened_by = by
@@ -83,6 +82,11 @@ class Ledger(ABC):
     @property
     def dead(self) -> bool:
         return self.phase is Phase.DEAD
+
+    @property
+    @abstractmethod
+    def position(self) -> int:
+        """Time steps known to be applied, their replies received; 0 for a stateless model."""
 
     @property
     @abstractmethod

@@ -13,35 +13,39 @@ from headrace.protos import sequences_pb2 as pb
 
 from .codes import FATAL, RETRIED
 from .ledger import Ledger, Opening, Phase
+from .place import Place
 from .settings import Settings
-from .step import UNSENT, Step
+from .step import Step
 from .tensors import Result
 
 
 @final
 class Ordered(Ledger):
-    """Steps get their positions as they are written. Once one was refused or given up, nothing more is written until
-    all that was sent is answered (`hold`): only then is it known where the sequence stands. What was refused for a
-    while, and what was refused for standing behind such a step, is `parked` until then, and goes again.
+    """Steps get their positions as they are written (`Place`). Once one was refused or given up, nothing more is
+    written until all that was sent is answered (`settling`): only then is it known where the sequence stands. What was
+    refused for a while, and what was refused for standing behind such a step, is `parked` until then, and goes again.
 
-    Steps that were called before one failed relied on it and fail as well; those called later do not: `era` tells.
+    A step that failed or was given up is void. Steps called before that was known relied on it and fail as well; those
+    called later do not. Void steps are counted, so that two numbers tell: `Step.called_at` and `Step.voided_at`.
     """
 
     def __init__(
         self, key: int, opening: Opening, settings: Settings, opened: asyncio.Future[pb.Opened], by: float
     ) -> None:
         super().__init__(key, opening, settings, opened, by)
-        self.era = 0
+        self._place = Place()
         self._sent: deque[Step] = deque()
         self._parked: list[tuple[Step, HeadraceError]] = []
-        self._tail = 0  # where the next step to be written begins
-        self._told: int | None = None  # the expected position last heard of, since writing last went on
-        self._known = 0  # position at the last open: what ends before it was applied
-        self._hold = False
-        self._broken = 0  # waiting steps of eras before this one fail
+        self._settling = False
+        self._voided = 0  # void steps so far
+        self._failed = 0  # the last of them that failed: what waits and relied on it fails when all is settled
 
     def __repr__(self) -> str:
         return f"Ordered(position={self.position}, sent={len(self._sent)}, waiting={len(self.waiting)})"
+
+    @property
+    def position(self) -> int:
+        return self._place.answered
 
     @property
     def sent(self) -> Iterator[Step]:
@@ -62,13 +66,13 @@ class Ordered(Ledger):
     # Out
 
     def submit(self, step: Step) -> None:
-        step.era = self.era
+        step.called_at = self._voided
         self.waiting.append(step)
 
     def sendable(self, now: float) -> bool:
         return (
             bool(self.waiting)
-            and not self._hold
+            and not self._settling
             and len(self._sent) < self._settings.pipeline
             and self.phase is Phase.LIVE
             and now >= self.not_before
@@ -76,36 +80,33 @@ class Ordered(Ledger):
 
     def take(self) -> Step:
         step = self.waiting.popleft()
-        if not self._applied(step):
-            step.position = self._tail
-            self._tail = step.end
+        self._place.write(step)
         self._sent.append(step)
         step.acked = self._sent[0].position
         return step
 
     def give_up(self, step: Step) -> bool:
-        if self._applied(step):
+        if self._place.applied(step):
             return False
-        self._mark(step)
+        self._void(step)
         if step in self._sent:
-            self._hold = True
+            self._settling = True
             return True
         if step in self.waiting:
             self._withdraw(step)
         return False  # else parked, or answered in the meantime
 
-    def _mark(self, step: Step) -> None:
-        """From here on callers can know that the step is not to be relied on."""
-        if not step.relied_on:
-            self.era += 1
-            step.relied_on = self.era
+    def _void(self, step: Step) -> None:
+        if not step.voided_at:
+            self._voided += 1
+            step.voided_at = self._voided
 
     def _withdraw(self, step: Step) -> None:
         place = self.waiting.index(step)
         behind = [self.waiting.pop() for _ in range(len(self.waiting) - place)][:-1]
         for follower in reversed(behind):
-            if follower.era < step.relied_on:
-                follower.fail(_stands_at(self._tail))
+            if follower.relies_on(step.voided_at):
+                follower.fail(_stands_at(self._place.written))
             else:
                 self.waiting.append(follower)
 
@@ -114,9 +115,7 @@ class Ordered(Ledger):
     def answered(self, position: int, result: Result) -> None:
         step = self._pop(position)
         if step is not None:
-            self.position = max(self.position, step.end)
-            if self._told is not None:
-                self._told = max(self._told, step.end)
+            self._place.answer(step)
             step.resolve(result)
             self._settle()
 
@@ -124,28 +123,25 @@ class Ordered(Ledger):
         if isinstance(error, FATAL):
             return self.fail(error)
         step = self._pop(position)
-        if step is not None and self._applied(step):
+        if step is not None and self._place.applied(step):
             self._not_answered_again(step, error, now)
         elif step is not None:
             self._not_applied(step, error, now)
         return self._settle()
 
     def opened_at(self, position: int) -> None:
-        if self.opened.done() and not self.position <= position <= self._tail:
-            return self.fail(_moved(self._tail, position))
+        if self.opened.done() and not self._place.explains(position):
+            return self.fail(_moved(self._place.written, position))
         again = sorted([*self._sent, *(s for s, _ in self._parked)], key=_position)
         self._sent.clear()
         self._parked.clear()
-        self._known = position
-        return self._go_on([(step, None) for step in again], position)
-
-    def _applied(self, step: Step) -> bool:
-        """Whether it is sent again for its answer alone. The server keeps that until it is acknowledged."""
-        return step.position != UNSENT and step.end <= self._known
+        self._place.reopened_at = position
+        return self._write_from([(step, None) for step in again], position)
 
     def _not_applied(self, step: Step, error: HeadraceError, now: float) -> None:
-        self._hold = True
-        self._told = self._told if error.expected_position is None else error.expected_position
+        self._settling = True
+        if error.expected_position is not None:
+            self._place.server_position = error.expected_position
         if isinstance(error, WrongPosition):
             self._parked.append((step, error))
         elif not self._retried(step, error, now):
@@ -160,7 +156,7 @@ class Ordered(Ledger):
         again_at = now + self.pause(error)
         if not isinstance(error, RETRIED) or again_at >= step.deadline:
             return False
-        self._hold, self.not_before = True, max(self.not_before, again_at)
+        self._settling, self.not_before = True, max(self.not_before, again_at)
         self._parked.append((step, error))
         return True
 
@@ -176,21 +172,13 @@ class Ordered(Ledger):
 
     def _settle(self) -> None:
         """When all that was sent is answered, what was parked and what waits can go on."""
-        if self._hold and not self._sent:
+        if self._settling and not self._sent:
             parked, self._parked = sorted(self._parked, key=lambda pair: _position(pair[0])), []
-            self._go_on(parked, self._stands())
+            self._write_from(parked, self._place.settled())
 
-    def _stands(self) -> int:
-        """Where the sequence stands when all that was sent is answered: where the answers say, unless the server
-        expects what no step of ours led to. A position within what was sent counted steps that failed later.
-        """
-        if self._told is None or self.position <= self._told <= self._tail:
-            return self.position
-        return self._told
-
-    def _go_on(self, candidates: Sequence[tuple[Step, HeadraceError | None]], start: int) -> None:
+    def _write_from(self, candidates: Sequence[tuple[Step, HeadraceError | None]], start: int) -> None:
         """Writing goes on at `start`, with those candidates [by position] that join up from there; others fail."""
-        applied = [step for step, _ in candidates if self._applied(step)]
+        applied = [step for step, _ in candidates if self._place.applied(step)]
         at, again = start, list[Step]()
         for step, error in candidates[len(applied) :]:
             out_of_place = isinstance(error, WrongPosition) and not again  # not for want of one that goes again now
@@ -199,22 +187,22 @@ class Ordered(Ledger):
                 at = step.end
             else:
                 self._drop(step, error or _stands_at(at))
-        self.position = self._tail = start
-        self._hold, self._told = False, None
+        self._place.begin_at(start)
+        self._settling = False
         self.waiting = deque([*(step for step in applied if not step.given_up), *again, *self._still_wanted(at)])
 
     def _still_wanted(self, at: int) -> Iterator[Step]:
         for step in self.waiting:
-            if step.era < self._broken and not self._applied(step):
+            if step.relies_on(self._failed) and not self._place.applied(step):
                 step.fail(_stands_at(at))
             else:
                 yield step
 
     def _drop(self, step: Step, error: HeadraceError) -> None:
         """The step fails, and with it those that were called before that was known."""
-        self._mark(step)
+        self._void(step)
         step.fail(error)
-        self._broken = max(self._broken, step.relied_on)
+        self._failed = max(self._failed, step.voided_at)
 
 
 def _position(step: Step) -> int:

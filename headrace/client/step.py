@@ -15,7 +15,7 @@ UNSENT = -1
 
 @dataclass(slots=True, eq=False)
 class Step:
-    """Mutable: `position` and `acked`, set when it is sent; `era` and `relied_on` belong to Ordered."""
+    """Mutable: `position` and `acked`, set when it is sent; `called_at` and `voided_at` belong to Ordered."""
 
     key: int
     values: tuple[bytes, ...]
@@ -24,11 +24,12 @@ class Step:
     deadline: float
     """On the client's clock, in seconds."""
     answer: asyncio.Future[Result]
-    era: int = 0
+    called_at: int = 0
+    """How many steps of its sequence its caller could know to be void."""
     position: int = UNSENT
     acked: int = 0
-    relied_on: int = 0
-    """Once it was given up or failed: steps of eras before this one were called without knowing of that."""
+    voided_at: int = 0
+    """Which void step of its sequence it is, counted from 1; 0: not void, that is neither failed nor given up."""
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,6 +38,10 @@ class Step:
     @property
     def end(self) -> int:
         return self.position + self.length
+
+    def relies_on(self, void: int) -> bool:
+        """Whether it was called before that step was known to be void."""
+        return self.called_at < void
 
     @property
     def given_up(self) -> bool:

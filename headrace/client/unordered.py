@@ -32,6 +32,10 @@ class Unordered(Ledger):
         return f"Unordered(sent={len(self._sent)}, waiting={len(self.waiting)})"
 
     @property
+    def position(self) -> int:
+        return 0
+
+    @property
     def sent(self) -> Iterator[Step]:
         return iter(self._sent.values())
 
