@@ -106,7 +106,7 @@ class Sequences(RuleBasedStateMachine):
     @rule(key=KEYS)
     def repeat(self, key: int) -> None:
         """A step that is applied is sent again: it must not be applied twice."""
-        if (told := self.told.get(key)) and self.values.get((key, 0)):
+        if (told := self.told.get(key)) and told.applied:
             self.post(told.owner, [(key, 0, self.values[key, 0])], [0])
 
     @rule(key=KEYS, back=st.integers(0, 3))
