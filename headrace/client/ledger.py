@@ -178,7 +178,7 @@ class Ledger(ABC):
         times += [step.deadline + self._settings.grace for step in self.sent if not step.given_up]
         if not self.opened.done():
             times.append(self._opened_by)
-        if self.not_before > now and (self.phase is Phase.NEW or not self.idle):
+        if self.not_before > now:  # though nothing may wait now: steps that are called until then will
             times.append(self.not_before)
         return min(times, default=inf)
 

@@ -189,3 +189,21 @@ def test_a_sequence_that_was_moved_by_others_is_given_up(loop: asyncio.AbstractE
     line.exchange()
     with pytest.raises(WrongPosition, match="left at position 0 and found at 5"):
         line.submit(ledger, 1)
+
+
+def test_a_step_called_during_a_pause_goes_out_when_it_ends(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open()
+    line.server.refuse = once(pb.OVERLOADED)
+    refused = line.submit(ledger, 1)
+    line.write()
+    refused.answer.cancel()
+    line.session.give_up(ledger, refused)
+    line.read()  # nobody waits any more for what it was to be retried for
+    after = line.submit(ledger, 2)
+    line.exchange()
+    assert outcome(after) is None
+    line.now = line.session.due
+    assert line.now == 0.1
+    line.exchange()
+    assert outcome(after) == 2
