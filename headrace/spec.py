@@ -242,17 +242,26 @@ class ModelSpec(_Part):
         results = (Signature(o.name, o.dtype, TOKENS if o.time else ROWS, o.shape) for o in self.outputs)
         return (*results, *(Signature(s.output, s.dtype, ROWS, s.shape) for s in self.states))
 
-    @property
-    def start_inputs(self) -> tuple[Signature, ...]:
-        """Of the start graph, in order: its inputs [tokens, ...], `lengths` [rows]."""
-        packed = (Signature(i.name, i.dtype, TOKENS, i.shape) for i in (self.start.inputs if self.start else ()))
-        return (*packed, Signature(LENGTHS, "int64", ROWS, ()))
+    def started(self) -> ModelSpec:
+        """The start graph as a model of its own: stateless, the keys and values of each filled cache as its outputs.
 
-    @property
-    def start_outputs(self) -> tuple[Signature, ...]:
-        """Of the start graph: keys and values of each filled cache in turn, both [tokens, heads, width]."""
+        Raises ConfigurationError if the model has none.
+        """
+        if self.start is None:
+            raise ConfigurationError(f"{self.name} has no start graph")
         filled = [cache for cache in self.caches if cache.filled]
-        return tuple(Signature(n, c.dtype, TOKENS, (c.heads, c.width)) for c in filled for n in (c.keys, c.values))
+        return ModelSpec(
+            name=self.name,
+            task=f"start of: {self.task}",
+            inputs=self.start.inputs,
+            outputs=tuple(
+                Output(name=n, dtype=c.dtype, shape=(c.heads, c.width), time=True)
+                for c in filled
+                for n in (c.keys, c.values)
+            ),
+            chunk=Chunk(longest=self.start.longest, whole=True),
+            text=self.start.text,
+        )
 
     @property
     def stateful(self) -> bool:
