@@ -15,7 +15,7 @@ from torch import nn
 from headrace.spec import LENGTHS, ModelSpec
 
 from .streams import Named, Runner, initial
-from .translate import GATES
+from .translate_recurrent import GATES
 
 
 def forgetful(run: Runner, spec: ModelSpec) -> Runner:

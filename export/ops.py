@@ -35,7 +35,7 @@ def recurrent(
     weights: of each layer and direction w_ih, w_hh and, with a bias, b_ih, b_hh, in torch's gate order.
     directions: 1, or 2 with the backward direction beginning at each row's own end.
     """
-    y, (end,) = _run(x, lengths, (h,), weights, mode, directions)
+    y, (end,) = run_packed(x, lengths, (h,), weights, mode, directions)
     return y, end
 
 
@@ -54,7 +54,7 @@ def lstm(
     With a projection, h is [rows, layers * directions, width], the weights have w_hr [width, hidden] as their last, and
     `inverses` has its pseudo-inverse [hidden, width] for each layer and direction, which only an exporter needs.
     """
-    y, (end, cell) = _run(x, lengths, (h, c), weights, "LSTM", directions)
+    y, (end, cell) = run_packed(x, lengths, (h, c), weights, "LSTM", directions)
     return y, end, cell
 
 
@@ -114,7 +114,7 @@ def _(lengths: Tensor, tokens: Tensor) -> Tensor:
     return lengths.new_empty(tokens.shape[0])
 
 
-def _run(
+def run_packed(
     x: Tensor, lengths: Tensor, start: tuple[Tensor, ...], weights: Sequence[Tensor], mode: str, directions: int
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The stock kernel over a torch-packed batch: time-major, longest row first. State [rows, layers, width]."""

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec
+from headrace.training.cached import CachedAttention, CrossAttention
 from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, State
 
 from . import ops
+from .caches import cached_attention, cross_attention
 
 
 def refuse(model: nn.Module, spec: ModelSpec) -> None:
@@ -39,12 +41,20 @@ def ragged_operators(model: nn.Module) -> Iterator[None]:
 
 def recurrent_layer(rnn: nn.RNNBase) -> Callable[..., tuple[Tensor, ...]]:
     """A stock module as the operator: packed x, lengths and states [rows, layers, width] → y and the states' ends."""
-    weights, directions = [w for layer in rnn.all_weights for w in layer], 1 + rnn.bidirectional
+    inner, directions = inverses(rnn), 1 + rnn.bidirectional
     if rnn.mode != "LSTM":
-        return lambda x, lengths, h: ops.recurrent(x, lengths, h, weights, rnn.mode, directions)
-    # Made here, where nothing is traced yet: the graph should hold it as a constant.
-    inverses = [torch.linalg.pinv(layer[-1].detach()) for layer in rnn.all_weights if rnn.proj_size]
-    return lambda x, lengths, h, c: ops.lstm(x, lengths, h, c, weights, inverses, directions)
+        return lambda x, lengths, h: ops.recurrent(x, lengths, h, flat(rnn), rnn.mode, directions)
+    return lambda x, lengths, h, c: ops.lstm(x, lengths, h, c, flat(rnn), inner, directions)
+
+
+def flat(rnn: nn.RNNBase) -> list[Tensor]:
+    """The weights of all layers and directions, as the operators take them."""
+    return [weight for layer in rnn.all_weights for weight in layer]
+
+
+def inverses(rnn: nn.RNNBase) -> list[Tensor]:
+    """Of each projection its pseudo-inverse. To be made before tracing, so that the graph holds them as constants."""
+    return [torch.linalg.pinv(layer[-1].detach()) for layer in rnn.all_weights if rnn.proj_size]
 
 
 def _reason(layer: nn.RNNBase, ragged: bool, spec: ModelSpec) -> str:
@@ -72,11 +82,11 @@ def _attention(part: RaggedAttention) -> Callable[..., Tensor]:
 
 
 def _mean(part: RaggedMean) -> Callable[..., Tensor]:
-    return lambda x, lengths: ops.mean(x, lengths)
+    return ops.mean
 
 
 def _positions(part: RaggedPositions) -> Callable[..., Tensor]:
-    return lambda lengths, tokens: ops.positions(lengths, tokens)
+    return ops.positions
 
 
 _FORWARDS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
@@ -84,4 +94,6 @@ _FORWARDS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
     RaggedAttention: _attention,
     RaggedMean: _mean,
     RaggedPositions: _positions,
+    CachedAttention: cached_attention,
+    CrossAttention: cross_attention,
 }
