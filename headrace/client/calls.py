@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace.errors import InvalidInput, UnknownModel
+from headrace.errors import HeadraceError, InvalidInput, UnknownModel
 from headrace.protos import sequences_pb2 as pb
 
+from .codes import again
 from .connection import Connection
 from .ledger import Ledger, Opening
 from .served import ServedModel
@@ -22,7 +23,7 @@ async def opened(connection: Connection, settings: Settings, opening: Opening) -
     try:
         ledger.served = await _served(connection, opening.model, (await answer).version)
     except BaseException:
-        connection.session.close(ledger, asyncio.get_running_loop().create_future())
+        start_close(connection, settings, ledger)
         raise
     return ledger
 
@@ -60,9 +61,20 @@ def _seconds(timeout: float) -> float:
     return timeout
 
 
-async def close(connection: Connection, ledger: Ledger) -> None:
-    """Waits until all its steps are answered and the server let go of it. A second close waits for the first."""
-    if ledger.closed is None:
-        connection.session.close(ledger, asyncio.get_running_loop().create_future())
+async def close(connection: Connection, settings: Settings, ledger: Ledger) -> None:
+    """Waits until all its steps are answered and the server let go of it. A second close waits for the first.
+
+    Raises Unavailable if the server cannot be reached in time: the sequence then ends there when it expires.
+    """
+    start_close(connection, settings, ledger)
     assert ledger.closed is not None
-    await asyncio.shield(ledger.closed)
+    error = await asyncio.shield(ledger.closed)
+    if error is not None:
+        raise again(error)
+
+
+def start_close(connection: Connection, settings: Settings, ledger: Ledger) -> None:
+    """Asks for it, and waits for nothing."""
+    if ledger.closed is None:
+        closed: asyncio.Future[HeadraceError | None] = asyncio.get_running_loop().create_future()
+        connection.session.close(ledger, closed, connection.clock.time() + settings.patience)

@@ -68,7 +68,8 @@ class Ledger(ABC):
         self.key = key
         self.opening = opening
         self.opened = opened
-        self.closed: asyncio.Future[None] | None = None  # set when a close is asked for
+        self.closed: asyncio.Future[HeadraceError | None] | None = None  # set when a close is asked for
+        self._close_by = inf
         self.phase = Phase.NEW
         self.served: ServedModel | None = None  # known before the first step
         self.error: HeadraceError = UnknownSequence(
@@ -153,6 +154,14 @@ class Ledger(ABC):
         else:
             self.fail(error)
 
+    def close(self, closed: asyncio.Future[HeadraceError | None], by: float) -> None:
+        """`closed` gets None when the server has let go of it, or why not at `by` or the last step's time."""
+        self.closed = closed
+        late = (step.deadline + self._settings.grace for step in self.pending() if not step.given_up)
+        self._close_by = max([by, *late])
+        if self.dead:
+            closed.set_result(None)
+
     def pause(self, error: HeadraceError) -> float:
         """Seconds to wait after `error` before the next attempt."""
         return self._settings.retry_after if error.retry_after is None else error.retry_after
@@ -178,13 +187,18 @@ class Ledger(ABC):
         times += [step.deadline + self._settings.grace for step in self.sent if not step.given_up]
         if not self.opened.done():
             times.append(self._opened_by)
+        if self.closed is not None and not self.closed.done():
+            times.append(self._close_by)
         if self.not_before > now:  # though nothing may wait now: steps that are called until then will
             times.append(self.not_before)
         return min(times, default=inf)
 
     def expire(self, now: float, error: HeadraceError) -> None:
-        """Fails with `error` if it should have been opened by now."""
+        """Fails with `error` if it should have been opened, or closed, by now."""
         if self._opened_by <= now and not self.opened.done():
+            self.fail(error)
+        if self._close_by <= now and self.closed is not None and not self.closed.done():
+            self.closed.set_result(again(error))
             self.fail(error)
 
     def overdue(self, now: float) -> list[Step]:

@@ -10,7 +10,7 @@ from typing import Self
 from headrace.protos import sequences_pb2 as pb
 from headrace.spec import ModelSpec
 
-from .calls import call, close, opened
+from .calls import call, close, opened, start_close
 from .connection import Connection
 from .ledger import Ledger
 from .settings import Settings
@@ -72,8 +72,11 @@ class Sequence:
         self._ledger = await opened(self._connection, self._settings, opening)
 
     async def close(self) -> None:
-        """Ends the sequence at the server, when all steps under way are answered."""
-        await close(self._connection, self._ledger)
+        """Ends the sequence at the server, when all steps under way are answered.
+
+        Raises Unavailable if the server is not reached in `Settings.patience`: there the sequence ends when it expires.
+        """
+        await close(self._connection, self._settings, self._ledger)
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,4 +84,7 @@ class Sequence:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.close()
+        if error is None:
+            await self.close()
+        else:  # it must not wait, nor be hidden by another
+            start_close(self._connection, self._settings, self._ledger)

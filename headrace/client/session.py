@@ -84,11 +84,10 @@ class Session:
             self._outbox.cancel(ledger, step)
         self._go_on(ledger)
 
-    def close(self, ledger: Ledger, closed: asyncio.Future[None]) -> None:
-        """`closed` is resolved when all steps are answered and the server let the key go."""
-        ledger.closed = closed
-        if ledger.phase is Phase.DEAD:
-            closed.set_result(None)
+    def close(self, ledger: Ledger, closed: asyncio.Future[HeadraceError | None], by: float) -> None:
+        """`closed` gets None when all steps are answered and the server let the key go, at `by` the reason why not."""
+        ledger.close(closed, by)
+        self._watch(ledger, ledger.due(by))
         self._go_on(ledger)
 
     # What to write, what came

@@ -14,6 +14,7 @@ from headrace.errors import (
     DeadlineExceeded,
     InvalidInput,
     Overloaded,
+    Unavailable,
     WrongPosition,
 )
 from headrace.protos import sequences_pb2 as pb
@@ -82,6 +83,34 @@ def test_an_overloaded_open_is_asked_again() -> None:
             await pair.client.models()
             pair.clock.advance(0.3)
             assert (await opening).position == 0
+
+    asyncio.run(main())
+
+
+def test_a_close_gives_up_when_the_server_is_gone() -> None:
+    async def main() -> None:
+        async with timed() as pair:
+            s = await pair.client.open("sum", "a")
+            await total(s, 1)
+            await pair.server.__aexit__(None, None, None)
+            closing = asyncio.create_task(s.close())
+            await asyncio.sleep(0)  # it begins
+            pair.clock.advance(29)
+            assert not closing.done()
+            pair.clock.advance(2)
+            with pytest.raises(Unavailable):
+                await closing
+
+    asyncio.run(main())
+
+
+def test_an_error_does_not_wait_for_the_close() -> None:
+    async def main() -> None:
+        async with timed() as pair:
+            with pytest.raises(ZeroDivisionError):
+                async with await pair.client.open("sum", "a"):
+                    await pair.server.__aexit__(None, None, None)
+                    raise ZeroDivisionError  # and no clock moves
 
     asyncio.run(main())
 

@@ -56,7 +56,7 @@ def test_keys_of_dead_sequences_are_used_again_on_the_next_stream(loop: asyncio.
     line.exchange()
     again = line.open("d")
     assert again.key == lost.key == 1
-    line.session.close(lost, loop.create_future())  # what is done to the old one leaves the new one alone
+    line.session.close(lost, loop.create_future(), 30.0)  # what is done to the old one leaves the new one alone
     step, other = line.submit(again, 4), line.submit(kept, 1)
     line.exchange()
     assert [outcome(step), outcome(other)] == [4, 1]
