@@ -7,7 +7,7 @@ however the sequences are cut and whoever shares the batch; and controls, runs t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -42,18 +42,24 @@ CONTROLS = Grid(sizes=(7,), longest=7)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found: how far at most the graph is from the model, and how far each control is. Relative errors."""
+    """What was found: how far at most the graph is from the model, and how far each control is. Relative errors.
+
+    cases: one for each batch of the grid and each cut
+    """
 
     parity: Parity
     controls: Mapping[str, float]
+    cases: tuple[Difference, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The largest relative error of a run, and where it is."""
+    """The largest relative error of a run over a batch of `rows` sequences cut as `cut` says, and where it is."""
 
     error: float
     where: str
+    rows: int
+    cut: str
 
 
 def verify(
@@ -67,7 +73,7 @@ def verify(
     rng, truth = np.random.default_rng(seed), eager(model, spec)
     found = _compared(truth, runtime(graph), spec, grid, rng, console)
     worst = _accepted(spec.name, found, TOLERANCE)
-    return Report(Parity(error=worst, cases=len(found)), dict(_controls(truth, graph, spec, rng)))
+    return Report(Parity(error=worst, cases=len(found)), dict(_controls(truth, graph, spec, rng)), tuple(found))
 
 
 def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int = 0) -> float:
@@ -85,13 +91,14 @@ def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int
 def difference(got: Named, want: Named, spec: ModelSpec, batch: Batch, what: str) -> Difference:
     """The largest error of all outputs and states, each relative to the largest magnitude of what is wanted there."""
     timed = {output.name for output in spec.outputs if output.time}
-    worst = Difference(0.0, "")
+    worst = Difference(0.0, "", len(batch.lengths), what)
     for name, right in want.items():
         error, index = _relative(got[name], right)
         if error > worst.error:
             row, step = batch.row(index) if name in timed else (index, None)
             place = f"row {row}" if step is None else f"row {row}, time step {step}"
-            worst = Difference(error, f"{name} at {place} of lengths {batch.lengths.tolist()}, {what}")
+            where = f"{name} at {place} of lengths {batch.lengths.tolist()}, {what}"
+            worst = replace(worst, error=error, where=where)
     return worst
 
 

@@ -6,9 +6,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
 
@@ -21,10 +22,17 @@ FILE = "model.onnx"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}")
 
 
-def publish(graph: onnx.ModelProto, spec: ModelSpec, models: Path, version: str | None = None) -> Path:
+def publish(
+    graph: onnx.ModelProto,
+    spec: ModelSpec,
+    models: Path,
+    version: str | None = None,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
+) -> Path:
     """Writes `models/<name>/<version>/model.onnx` with `spec` in its metadata, and returns its path.
 
     version: by default the next whole number. One that exists is never overwritten.
+    beside:  further files of the same folder, by name
     The folder appears by one rename, when its contents are on the disk: whoever watches `models` sees no part of it.
     Raises ConfigurationError if the graph is not valid or does not fit the spec, the version exists, or the folder
     cannot be written; nothing is left behind then.
@@ -38,7 +46,7 @@ def publish(graph: onnx.ModelProto, spec: ModelSpec, models: Path, version: str 
         home.mkdir(parents=True, exist_ok=True)
         target = home / (version or _next(home))
         _refuse_existing(target)
-        _place(content, target)
+        _place({FILE: content, **beside}, target)
     return target / FILE
 
 
@@ -56,15 +64,16 @@ def _next(home: Path) -> str:
     return str(1 + max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0))
 
 
-def _place(content: bytes, target: Path) -> None:
+def _place(files: Mapping[str, bytes], target: Path) -> None:
     """Writes beside the target, in the same file system, and renames."""
     hidden = Path(tempfile.mkdtemp(prefix=".", dir=target.parent))
     try:
         hidden.chmod(0o755)  # made for its owner alone; the server may run as somebody else
-        with (hidden / FILE).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        for name, content in files.items():
+            with (hidden / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
         _synced(hidden)
         _refuse_existing(target)
         hidden.rename(target)  # fails on a folder that holds something

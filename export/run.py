@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import onnx
 from rich.console import Console
 
 from headrace import training
 from headrace.spec import ModelSpec
 from headrace.training.models import SequenceModel
 
+from .lighter import Lighter, lighter
 from .parity import FULL, LIGHT, Report, strain, verify
+from .precision import RECURRENT, Precision
 from .publish import publish
+from .report import pages
 from .runners import versions
 from .trace import to_onnx
+from .translate import LAST_RECURRENT, OPSET
+
+MAX_DROP = 0.01
+"""How much worse the score of a smaller file may be, in the score's own unit."""
 
 
-def export_checkpoint(checkpoint: Path, models: Path, *, version: str | None = None, console: Console) -> Path:
+def export_checkpoint(
+    checkpoint: Path,
+    models: Path,
+    *,
+    version: str | None = None,
+    precision: Precision = "fp32",
+    max_drop: float = MAX_DROP,
+    opset: int = OPSET,
+    console: Console,
+) -> Path:
     """A training checkpoint → the path of `models/<name>/<version>/model.onnx`; by default the next whole number.
 
+    precision: other than fp32, the model is published as `<name>-<precision>`, if its score on the task's real test set
+    is worse than that of the float32 graph by at most `max_drop`.
     Raises ConfigurationError, and publishes nothing, if the checkpoint cannot be read, the graph differs from the
-    model, or the folder cannot be written.
+    model, its score drops too far, or the folder cannot be written.
     """
     model, spec = training.load(checkpoint)
-    return export_model(model, spec, models, version=version, console=console)
+    judge = partial(training.score, spec.name)
+    lighten = None if precision == "fp32" else partial(lighter, precision=precision, judge=judge, most=max_drop)
+    return export_model(model, spec, models, version=version, lighten=lighten, opset=opset, console=console)
 
 
 def export_model(
@@ -33,20 +56,36 @@ def export_model(
     *,
     version: str | None = None,
     quick: bool = False,
+    lighten: Callable[[onnx.ModelProto, ModelSpec], Lighter] | None = None,
+    opset: int = OPSET,
     console: Console,
 ) -> Path:
     """Any model and its spec → the same; `spec` gets the parity figures and the packages' versions.
 
-    quick: a small parity grid, and none with enlarged weights; for throw-away models.
+    quick:   a small parity grid, and none with enlarged weights; for throw-away models
+    lighten: makes the graph smaller, once it is verified
     """
-    graph = to_onnx(model, spec)
+    graph = to_onnx(model, spec, opset)
     report = verify(model, graph, spec, grid=LIGHT if quick else FULL, console=console)
     if not quick:
         strain(model, spec, console=console)
-    full = spec.model_copy(update={"parity": report.parity, "versions": versions()})
-    path = publish(graph, full, models, version)
+    full, small = spec.model_copy(update={"parity": report.parity, "versions": versions()}), None
+    if lighten is not None:
+        small = lighten(graph, full)
+        graph, full = small.graph, _lighter(full, small)
+    path = publish(graph, full, models, version, pages(graph, full, report, small))
     console.print(f"{path}: {len(graph.graph.node)} nodes, {_summary(report)}")
+    if small is not None:
+        console.print(f"{path}: {small}")
+    if opset > LAST_RECURRENT and any(node.op_type in RECURRENT for node in graph.graph.node):
+        console.print(f"{path}: at opset {opset} its recurrent layers will run on the CPU, also where there is a GPU")
     return path
+
+
+def _lighter(spec: ModelSpec, small: Lighter) -> ModelSpec:
+    """Under a name of its own, so that both can be served side by side; the parity is still the float32 graph's."""
+    before = small.reference.model_copy(update={"metric": f"{small.reference.metric} in float32"})
+    return spec.model_copy(update={"name": f"{spec.name}-{small.precision}", "scores": (small.score, before)})
 
 
 def _summary(report: Report) -> str:

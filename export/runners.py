@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from importlib import metadata
 
 import onnx
@@ -37,6 +38,18 @@ def runtime(graph: onnx.ModelProto) -> Runner:
     session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
+
+
+def placement(graph: onnx.ModelProto) -> list[tuple[str, str]]:
+    """Provider and, in words, the operators that it runs, on the CPU."""
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.log_severity_level = 3
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for part in session.get_provider_graph_assignment_info():
+        found[part.ep_name].update(node.op_type for node in part.get_nodes())
+    return [(name, ", ".join(f"{count} {op}" for op, count in sorted(nodes.items()))) for name, nodes in found.items()]
 
 
 def bare(tensors: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:

@@ -17,12 +17,12 @@ from torch.export import Dim
 
 from headrace.contract import check
 from headrace.errors import ConfigurationError
-from headrace.spec import LENGTHS, ROWS, TOKENS, ModelSpec
+from headrace.spec import ROWS, TOKENS, ModelSpec
 from headrace.training.models import SequenceModel
 
 from .overrides import ragged_operators, refuse
 from .runners import bare, several
-from .translate import OPSET, TABLE
+from .translate import OPSET, OPSETS, TABLE
 
 EXAMPLE = (2, 3, 1)
 """Lengths of the rows that are traced: with a single row the exporter would take 1 for a constant."""
@@ -33,17 +33,19 @@ LARGEST = 2**31
 DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
-def to_onnx(model: SequenceModel, spec: ModelSpec) -> onnx.ModelProto:
+def to_onnx(model: SequenceModel, spec: ModelSpec, opset: int = OPSET) -> onnx.ModelProto:
     """`model.step` as an ONNX graph with the names of `spec`; the model is left as it was, in evaluation mode.
 
     Inputs: each of the spec [tokens, *shape], `lengths` [rows] int64, each state [rows, *shape].
     Raises ConfigurationError for a model that cannot be exported, with the layer and the reason, or whose graph is not
     what the spec says.
     """
+    if opset not in OPSETS:
+        raise ConfigurationError(f"opset {opset} cannot be written; choose one from {OPSETS[0]} to {OPSETS[-1]}")
     refuse(model, spec)
     graph = _Graph(model, spec).eval()
     with torch.no_grad(), ragged_operators(model), _quiet(), _told(spec):
-        exported = _exported(graph, spec)
+        exported = _exported(graph, spec, opset)
     proto = _tidied(exported)
     check(proto, spec)
     return proto
@@ -54,16 +56,17 @@ class _Graph(nn.Module):
 
     def __init__(self, model: SequenceModel, spec: ModelSpec) -> None:
         super().__init__()
-        self.model, self.names = model, [s.name for s in spec.states]
+        self.model, self.counts, self.names = model, spec.counts, [s.name for s in spec.states]
 
     def forward(
         self, inputs: tuple[Tensor, ...], lengths: Tensor, states: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, ...]:
-        y, state = self.model.step(bare(inputs), lengths, dict(zip(self.names, states, strict=True)))
+        """states: the counts of the caches' cells, each [rows], then the states."""
+        y, state = self.model.step(bare(inputs), lengths, dict(zip([*self.counts, *self.names], states, strict=True)))
         return *several(y), *(state[name] for name in self.names)
 
 
-def _exported(graph: _Graph, spec: ModelSpec) -> torch.onnx.ONNXProgram:
+def _exported(graph: _Graph, spec: ModelSpec, opset: int) -> torch.onnx.ONNXProgram:
     """In two steps, since torch.onnx.export by itself would try several strategies and bury the first error."""
     axes = _axes(spec)
     program = torch.export.export(graph, _example(spec), dynamic_shapes=axes, strict=False)
@@ -71,12 +74,12 @@ def _exported(graph: _Graph, spec: ModelSpec) -> torch.onnx.ONNXProgram:
         program,
         dynamic_shapes=axes,  # once more: without it the axes lose their names
         dynamo=True,
-        opset_version=OPSET,
+        opset_version=opset,
         optimize=False,  # that is `_tidied`
         verbose=False,
         external_data=False,
-        input_names=[*(i.name for i in spec.inputs), LENGTHS, *(s.input for s in spec.states)],
-        output_names=[*(o.name for o in spec.outputs), *(s.output for s in spec.states)],
+        input_names=[i.name for i in spec.graph_inputs],
+        output_names=[o.name for o in spec.graph_outputs],
         custom_translation_table=TABLE,
     )
     assert exported is not None
@@ -85,14 +88,15 @@ def _exported(graph: _Graph, spec: ModelSpec) -> torch.onnx.ONNXProgram:
 
 def _example(spec: ModelSpec) -> tuple[Any, ...]:
     packed = tuple(torch.zeros(sum(EXAMPLE), *i.shape, dtype=DTYPES[i.dtype]) for i in spec.inputs)
-    states = tuple(torch.zeros(len(EXAMPLE), *s.shape, dtype=DTYPES[s.dtype]) for s in spec.states)
+    counts = tuple(torch.zeros(len(EXAMPLE), dtype=torch.int64) for _ in spec.counts)
+    states = counts + tuple(torch.zeros(len(EXAMPLE), *s.shape, dtype=DTYPES[s.dtype]) for s in spec.states)
     return packed, torch.tensor(EXAMPLE), *([states] if states else ())
 
 
 def _axes(spec: ModelSpec) -> tuple[Any, ...]:
     """Which axes are symbolic, in the structure of `_example`."""
     tokens, rows = Dim(TOKENS), Dim(ROWS)
-    packed, states = tuple({0: tokens} for _ in spec.inputs), tuple({0: rows} for _ in spec.states)
+    packed, states = tuple({0: tokens} for _ in spec.inputs), tuple({0: rows} for _ in (*spec.counts, *spec.states))
     return packed, {0: rows}, *([states] if states else ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
 from headrace.export import export_checkpoint, export_model
+from headrace.export.lighter import lighter
 from headrace.spec import METADATA_KEY, ModelSpec, Score
 from headrace.training.checkpoint import write
-from headrace.training.models import Config, RecurrentClassifier
+from headrace.training.models import Config, RecurrentClassifier, SequenceModel
 from headrace.training.ragged import State
 
 from ..models import LABELS, untrained
@@ -92,3 +94,35 @@ def test_a_model_that_cannot_be_ragged_is_refused(tmp_path: Path, console: Conso
     with pytest.raises(ConfigurationError, match="extra: LSTM takes padded batches"):
         export_model(model, model.describe("padded"), tmp_path, console=console)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_stands_beside_the_model(models: Path) -> None:
+    folder = models / "tiny-lstm" / "1"
+    page = (folder / "report.md").read_text()
+    for words in ("# tiny-lstm", "in 24 cases", "| gates misordered |", "2 LSTM", "bytes, float32", "| torch |"):
+        assert words in page
+    assert (folder / "parity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_smaller_file_has_its_own_name_and_both_scores(tmp_path: Path) -> None:
+    model, console = untrained()["tiny-lstm"], Console(record=True, width=200)
+    values = iter([0.90, 0.91])
+
+    def judge(_: SequenceModel) -> Score:
+        return Score(metric="accuracy", value=next(values), better="higher", data="none")
+
+    lighten = partial(lighter, precision="int8", judge=judge, most=0.05)
+    path = export_model(model, model.describe("tiny"), tmp_path, quick=True, lighten=lighten, console=console)
+    assert path == tmp_path / "tiny-int8" / "1" / "model.onnx"
+    scores = {score.metric: score.value for score in spec_of(path).scores}
+    assert scores == {"accuracy": 0.90, "accuracy in float32": 0.91}
+    assert "int8: " in console.export_text() and "int8: " in (path.parent / "report.md").read_text()
+
+
+def test_an_opset_may_be_chosen(tmp_path: Path) -> None:
+    model, console = untrained()["tiny-gru"], Console(record=True, width=200)
+    path = export_model(model, model.describe("new"), tmp_path, quick=True, opset=23, console=console)
+    assert onnx.load(path).opset_import[0].version == 23
+    assert "recurrent layers will run on the CPU" in console.export_text()
+    with pytest.raises(ConfigurationError, match="opset 17 cannot be written"):
+        export_model(model, model.describe("old"), tmp_path, quick=True, opset=17, console=console)
