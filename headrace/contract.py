@@ -12,7 +12,14 @@ from onnx import TensorProto, helper
 from .errors import ConfigurationError
 from .spec import METADATA_KEY, ROWS, TOKENS, Dtype, ModelSpec, Signature
 
-ELEMENTS: dict[Dtype, int] = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+ELEMENTS: dict[Dtype, int] = {
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+    "float16": TensorProto.FLOAT16,
+    "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32,
+    "bool": TensorProto.BOOL,
+}
 """ONNX's numbers of the spec's dtypes."""
 
 

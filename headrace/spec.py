@@ -28,7 +28,7 @@ PAST, FILLED = "past", "filled"
 TOKENS: Literal["tokens"] = "tokens"
 ROWS: Literal["rows"] = "rows"
 
-Dtype = Literal["float32", "int64"]
+Dtype = Literal["float32", "float64", "float16", "int64", "int32", "bool"]
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 
 
@@ -61,9 +61,9 @@ class Input(_Part):
 
     def sample(self, tokens: int, rng: np.random.Generator) -> NDArray[Any]:
         """Random values that the model takes, [tokens, *shape]."""
-        if self.dtype == "int64":
-            return rng.integers(0, self.vocabulary or 2, (tokens, *self.shape))
-        return rng.standard_normal((tokens, *self.shape), np.float32)
+        shape, kind = (tokens, *self.shape), np.dtype(self.dtype).kind
+        drawn = rng.standard_normal(shape, np.float32) if kind == "f" else rng.integers(0, self.vocabulary or 2, shape)
+        return drawn.astype(self.dtype, copy=False)
 
 
 class Output(_Part):

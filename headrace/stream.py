@@ -111,8 +111,8 @@ def _read(source: TextIO, ahead: Semaphore, tell: Callable[[str | Exception], ob
 def _parsed(line: str, wanted: Input) -> NDArray[np.generic]:
     """One time step, [1, *shape]."""
     try:
-        kind = np.int64 if wanted.dtype == "int64" else np.float32
-        return np.array([kind(cell) for cell in line.split(",")], kind).reshape(1, *wanted.shape)
+        number = float if np.dtype(wanted.dtype).kind == "f" else int
+        return np.array([number(cell) for cell in line.split(",")], wanted.dtype).reshape(1, *wanted.shape)
     except (ValueError, OverflowError):
         needs = int(np.prod(wanted.shape))
         raise InvalidInput(

@@ -100,12 +100,18 @@ class InferParameter(_message.Message):
     def __init__(self, bool_param: _Optional[bool] = ..., int64_param: _Optional[int] = ..., string_param: _Optional[str] = ..., double_param: _Optional[float] = ..., uint64_param: _Optional[int] = ...) -> None: ...
 
 class InferTensorContents(_message.Message):
-    __slots__ = ("fp32_contents", "int64_contents")
+    __slots__ = ("fp32_contents", "fp64_contents", "int64_contents", "int_contents", "bool_contents")
     FP32_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    FP64_CONTENTS_FIELD_NUMBER: _ClassVar[int]
     INT64_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    INT_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    BOOL_CONTENTS_FIELD_NUMBER: _ClassVar[int]
     fp32_contents: _containers.RepeatedScalarFieldContainer[float]
+    fp64_contents: _containers.RepeatedScalarFieldContainer[float]
     int64_contents: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, fp32_contents: _Optional[_Iterable[float]] = ..., int64_contents: _Optional[_Iterable[int]] = ...) -> None: ...
+    int_contents: _containers.RepeatedScalarFieldContainer[int]
+    bool_contents: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, fp32_contents: _Optional[_Iterable[float]] = ..., fp64_contents: _Optional[_Iterable[float]] = ..., int64_contents: _Optional[_Iterable[int]] = ..., int_contents: _Optional[_Iterable[int]] = ..., bool_contents: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class ModelInferRequest(_message.Message):
     __slots__ = ("model_name", "model_version", "id", "parameters", "inputs", "outputs", "raw_input_contents")

@@ -31,7 +31,7 @@ def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
 
 
 def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:
-    if given.dtype == "float32":
+    if values.dtype.kind == "f":
         # A sum is finite only if all its terms are, but may overflow: so it can acquit cheaply, and not convict.
         with np.errstate(invalid="ignore"):  # inf - inf
             total = values.sum(dtype=np.float64)

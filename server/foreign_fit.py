@@ -50,7 +50,7 @@ def problems(graph: Graph, foreign: Foreign) -> Iterator[str]:
     places = list(_places(foreign))
     mentions = Counter(place.tensor for place in places)
     yield from (f"the graph's input {name} is named {n} times" for name, n in mentions.items() if n > 1)
-    for name in graph.inputs.keys() - mentions.keys():
+    for name in (name for name in graph.inputs if name not in mentions):
         yield f"the graph's input {name} ({graph.inputs[name]}) is in none of inputs, states, constants and lengths"
     for place in places:
         yield from _place_problems(place, graph)

@@ -71,14 +71,22 @@ def _constants(state: State) -> Iterator[TensorProto]:
     yield numpy_helper.from_array(np.ascontiguousarray(state.cells()[None]), f"{p}:initial")
     yield numpy_helper.from_array(np.array([-1] + [1] * rank, np.int64), f"{p}:column")
     yield numpy_helper.from_array(np.array([0, -1], np.int64), f"{p}:row_shape")
-    yield numpy_helper.from_array(np.zeros((prod(state.shape), 1), np.float32), f"{p}:zeros")
+    zeros = np.float64 if state.dtype == "float64" else np.float32
+    yield numpy_helper.from_array(np.zeros((prod(state.shape), 1), zeros), f"{p}:zeros")
 
 
 def _read(state: State) -> Iterator[onnx.NodeProto]:
     p = arena_in(state)
     yield helper.make_node("Gather", [p, READ], [f"{p}:kept"], axis=0)
     yield helper.make_node("Reshape", [FRESH, f"{p}:column"], [f"{p}:fresh"])
-    yield helper.make_node("Where", [f"{p}:fresh", f"{p}:initial", f"{p}:kept"], [state.input])
+    if state.dtype != "bool":
+        yield helper.make_node("Where", [f"{p}:fresh", f"{p}:initial", f"{p}:kept"], [state.input])
+        return
+    # The CPU has no Where of truth values.
+    yield helper.make_node("Cast", [f"{p}:initial"], [f"{p}:initial:number"], to=TensorProto.UINT8)
+    yield helper.make_node("Cast", [f"{p}:kept"], [f"{p}:kept:number"], to=TensorProto.UINT8)
+    yield helper.make_node("Where", [f"{p}:fresh", f"{p}:initial:number", f"{p}:kept:number"], [f"{p}:number"])
+    yield helper.make_node("Cast", [f"{p}:number"], [state.input], to=TensorProto.BOOL)
 
 
 def _write_index() -> Iterator[onnx.NodeProto]:
@@ -93,12 +101,10 @@ def _write(state: State) -> Iterator[onnx.NodeProto]:
 
 def _finite(states: tuple[State, ...]) -> Iterator[onnx.NodeProto]:
     """x · 0 is 0 for finite x and NaN otherwise: a row times the zero vector is 0 only if all of the row is finite."""
-    sums = [f"{arena_in(state)}:sum" for state in states if state.dtype == "float32"]
-    for state in states:
-        p = arena_in(state)
-        if f"{p}:sum" in sums:
-            yield helper.make_node("Reshape", [state.output, f"{p}:row_shape"], [f"{p}:row"])
-            yield helper.make_node("MatMul", [f"{p}:row", f"{p}:zeros"], [f"{p}:sum"])
+    floats = [state for state in states if np.dtype(state.dtype).kind == "f"]
+    sums = [f"{arena_in(state)}:sum" for state in floats]
+    for state in floats:
+        yield from _sum(state)
     if not sums:  # integers are finite
         yield helper.make_node("Equal", [WRITE, WRITE], [FINITE])
         return
@@ -107,3 +113,18 @@ def _finite(states: tuple[State, ...]) -> Iterator[onnx.NodeProto]:
     yield helper.make_node("Sum", sums, [f"{FINITE}:sum"])
     yield helper.make_node("Squeeze", [f"{FINITE}:sum", f"{WRITE}:last"], [f"{FINITE}:flat"])
     yield helper.make_node("Equal", [f"{FINITE}:flat", f"{FINITE}:zero"], [FINITE])
+
+
+def _sum(state: State) -> Iterator[onnx.NodeProto]:
+    """[rows, 1] float32. Half precision is widened before, since the CPU has no product of it; double narrowed after,
+    since what is finite in it need not be so in float32."""
+    p, row = arena_in(state), f"{arena_in(state)}:row"
+    yield helper.make_node("Reshape", [state.output, f"{p}:row_shape"], [row])
+    if state.dtype == "float16":
+        yield helper.make_node("Cast", [row], [f"{row}:wide"], to=TensorProto.FLOAT)
+        row = f"{row}:wide"
+    if state.dtype == "float64":
+        yield helper.make_node("MatMul", [row, f"{p}:zeros"], [f"{p}:sum:wide"])
+        yield helper.make_node("Cast", [f"{p}:sum:wide"], [f"{p}:sum"], to=TensorProto.FLOAT)
+    else:
+        yield helper.make_node("MatMul", [row, f"{p}:zeros"], [f"{p}:sum"])

@@ -22,10 +22,21 @@ Value = ArrayLike | Mapping[str, ArrayLike] | tuple[ArrayLike, ...]
 #: One step's output: an array; of a model with several outputs a dict by name. [time, *shape], without time [*shape].
 Result = Array | dict[str, Array]
 
-WIRE: Mapping[Dtype, np.dtype[np.generic]] = {"float32": np.dtype("<f4"), "int64": np.dtype("<i8")}
+WIRE: Mapping[Dtype, np.dtype[np.generic]] = {
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "float16": np.dtype("<f2"),
+    "int64": np.dtype("<i8"),
+    "int32": np.dtype("<i4"),
+    "bool": np.dtype("?"),
+}
 
 #: Kinds of numpy dtypes that are taken for each wire dtype: numbers convert, but no float becomes a token id.
-KINDS: Mapping[Dtype, str] = {"float32": "fiu", "int64": "iu"}
+KINDS: Mapping[Dtype, str] = {
+    **dict.fromkeys(("float32", "float64", "float16"), "fiu"),
+    **dict.fromkeys(("int64", "int32"), "iu"),
+    "bool": "b",
+}
 
 
 def pack(spec: ModelSpec, value: Value) -> tuple[tuple[bytes, ...], int]:
@@ -63,7 +74,9 @@ def _cast(wanted: Input, value: Any) -> Array:
         if array.dtype.kind not in KINDS[wanted.dtype]:
             raise InvalidInput(f"input {wanted.name} takes {wanted.dtype}, got {array.dtype}; convert it first")
         with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which the server refuses
-            array = array.astype(dtype)
+            given, array = array, array.astype(dtype)
+        if dtype.kind == "i" and not np.array_equal(given, array):
+            raise InvalidInput(f"input {wanted.name} takes {wanted.dtype}, which cannot hold all numbers of the step")
     if array.ndim != len(wanted.shape) + 1 or array.shape[1:] != wanted.shape:
         shape = ", ".join(["time", *map(str, wanted.shape)])
         raise InvalidInput(f"input {wanted.name} takes [{shape}], got {list(array.shape)}")

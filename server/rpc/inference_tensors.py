@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import repeat
 from math import prod
+from typing import assert_never
 
 import numpy as np
 
@@ -20,7 +21,14 @@ Tensor = pb.ModelInferRequest.InferInputTensor
 Tensors = dict[str, tuple[Tensor, bytes | None]]  # name → its head, and its cells if they are raw
 
 #: The protocol's name of a dtype.
-DATATYPE: dict[Dtype, str] = {"float32": "FP32", "int64": "INT64"}
+DATATYPE: dict[Dtype, str] = {
+    "float32": "FP32",
+    "float64": "FP64",
+    "float16": "FP16",
+    "int64": "INT64",
+    "int32": "INT32",
+    "bool": "BOOL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +135,23 @@ def _raw(name: str, cells: np.dtype[np.generic], raw: bytes) -> Array:
 
 
 def _contents(dtype: Dtype, tensor: Tensor) -> Array:
+    """The field of the dtype; the protocol has none for FP16."""
     contents = tensor.contents
-    return np.array(contents.fp32_contents if dtype == "float32" else contents.int64_contents, CELLS[dtype])
+    match dtype:
+        case "float32":
+            return np.array(contents.fp32_contents, CELLS[dtype])
+        case "float64":
+            return np.array(contents.fp64_contents, CELLS[dtype])
+        case "int64":
+            return np.array(contents.int64_contents, CELLS[dtype])
+        case "int32":
+            return np.array(contents.int_contents, CELLS[dtype])
+        case "bool":
+            return np.array(contents.bool_contents, CELLS[dtype])
+        case "float16":
+            raise InvalidInput(f"input {tensor.name} is of FP16, which travels in raw_input_contents alone")
+        case _:
+            assert_never(dtype)
 
 
 def _shapes(own: tuple[int, ...]) -> str:

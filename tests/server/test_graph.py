@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from headrace.contract import ELEMENTS
 from headrace.errors import ModelFailed
 from headrace.server.batch import Batch
 from headrace.server.engine import OnnxEngine
 from headrace.server.graph import with_arenas
-from headrace.spec import METADATA_KEY, Chunk, Input, ModelSpec, Output, State
+from headrace.spec import METADATA_KEY, Chunk, Dtype, Input, ModelSpec, Output, State
 
 SPEC = ModelSpec(
     name="sum",
@@ -104,3 +106,32 @@ def test_placement_names_every_node() -> None:
 
 def test_wrapping_is_valid_onnx() -> None:
     onnx.checker.check_model(with_arenas(sum_model(), SPEC), full_check=True)
+
+
+@pytest.mark.parametrize("dtype", get_args(Dtype))
+def test_a_state_of_any_dtype_begins_at_its_initial_value_moves_and_is_watched(dtype: Dtype) -> None:
+    state = State(name="s", input="s", output="s_out", dtype=dtype, shape=(2,), initial=(1.0, 0.0))
+    output = Output(name="y", dtype=dtype, shape=(2,), time=False)
+    x = Input(name="x", dtype=dtype, shape=(2,))
+    spec = ModelSpec(name="copy", inputs=(x,), outputs=(output,), states=(state,), chunk=Chunk(longest=1))
+    info, element = helper.make_tensor_value_info, ELEMENTS[dtype]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["s"], ["y"]), helper.make_node("Identity", ["x"], ["s_out"])],
+        "copy",
+        [
+            info("x", element, ["tokens", 2]),
+            info("lengths", TensorProto.INT64, ["rows"]),
+            info("s", element, ["rows", 2]),
+        ],
+        [info("y", element, ["rows", 2]), info("s_out", element, ["rows", 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    engine, one = OnnxEngine(model, spec, 3, "CPU"), np.ones(1, np.int64)
+    most = np.array([[0, np.finfo(dtype).max if np.dtype(dtype).kind == "f" else True]], dtype)
+    first = engine.run(Batch((most,), one, one * 0, one, one.astype(np.bool_)))
+    assert first.outputs.cells[0].tolist() == [[1, 0]] and first.sound.all()
+    second = engine.run(Batch((most,), one, one, one * 2, (one * 0).astype(np.bool_)))
+    assert second.outputs.cells[0].tolist() == most.tolist()
+    if np.dtype(dtype).kind == "f":
+        endless = np.array([[0, np.inf]], dtype)
+        assert not engine.run(Batch((endless,), one, one, one * 2, (one * 0).astype(np.bool_))).sound.any()
