@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,8 +45,8 @@ class Classify(Task):
         for rows in torch.split(torch.randperm(len(self._train)), ROWS):
             yield batch(self._train.take(rows.numpy()))
 
-    def loss(self, y: Tensor, batch: Batch) -> Tensor:
-        return classification_loss(y, batch)
+    def loss(self, y: Any, batch: Batch) -> Tensor:
+        return classification_loss(answer(y), batch)
 
     @torch.inference_mode()
     def select(self, model: SequenceModel) -> float:
@@ -67,10 +68,15 @@ def batch(utterances: Utterances) -> Batch:
 
 
 def answers(model: SequenceModel, batch: Batch) -> Tensor:
-    """The model's output for whole sequences: [tokens, classes] or [rows, classes]."""
+    """The model's answer to whole sequences: [tokens, classes] or [rows, classes]."""
     y, _ = model(batch.x, batch.lengths, model.initial_state(len(batch.lengths)))
-    assert isinstance(y, Tensor)
-    return y
+    return answer(y)
+
+
+def answer(y: Any) -> Tensor:
+    """The first output, where a model has several."""
+    first: Tensor = y[0] if isinstance(y, tuple) else y
+    return first
 
 
 def last(y: Tensor, batch: Batch) -> Tensor:

@@ -35,8 +35,8 @@ PUBLISHED = "naive 25.26, AR(1) 24.09, AR(2) 16.83, AR(9) 13.75"
 GAUSSIAN = "Gaussian AR(9) 4.041"
 
 
-class Forecast(Task):
-    """Learns from random crops of 1700 to 1890, selects by the thirty years behind them, scores on 1921 to 1955."""
+class Sunspots(Task):
+    """Learns from random crops of 1700 to 1890, selects by the thirty years behind them; 1921 to 1955 are scored."""
 
     def __init__(self, name: str, config: Config) -> None:
         self.name, self.config = name, config
@@ -52,40 +52,47 @@ class Forecast(Task):
         for chosen in torch.randint(len(crops), (BATCHES, ROWS)):
             yield next_years(crops[chosen])
 
-    def loss(self, y: Any, batch: Batch) -> Tensor:
-        """Squared error, in units of the series' own deviation."""
-        scale, learnt = self._known.std(), batch.targets.isfinite()
-        return mse_loss(y[learnt] / scale, batch.targets[learnt] / scale)
-
     def select(self, model: SequenceModel) -> float:
         y, wanted = behind(model, self._known, SELECTION)
         return self.loss(y, wanted).item()
 
-    def score(self, model: SequenceModel) -> Score:
+    def _scored(self, model: SequenceModel) -> tuple[Any, Tensor]:
+        """What the model says of the scored years, each from all before it, and their numbers [years]."""
         y, wanted = behind(model, self._all, sunspots.LAST - sunspots.SCORED + 1)
-        return rmse(y, wanted.targets)
+        return y, wanted.targets
 
 
-class Density(Forecast):
-    """The same for models that give a mixture: judged by how likely they held what came."""
+class Forecast(Sunspots):
+    """For models that say one value: judged by their squared error."""
+
+    def loss(self, y: Any, batch: Batch) -> Tensor:
+        """In units of the series' own deviation."""
+        scale, learnt = self._known.std(), batch.targets.isfinite()
+        return mse_loss(y[learnt] / scale, batch.targets[learnt] / scale)
+
+    def score(self, model: SequenceModel) -> Score:
+        return rmse(*self._scored(model))
+
+
+class Density(Sunspots):
+    """For models that say a mixture: judged by how likely they held what came."""
 
     def loss(self, y: Any, batch: Batch) -> Tensor:
         learnt = batch.targets.isfinite()
         return surprise(tuple(part[learnt] for part in y), batch.targets[learnt])
 
     def score(self, model: SequenceModel) -> Score:
-        y, wanted = behind(model, self._all, sunspots.LAST - sunspots.SCORED + 1)
-        value = surprise(y, wanted.targets).item()
+        value = surprise(*self._scored(model)).item()
         return Score(metric="nats a year", value=value, published=GAUSSIAN, better="lower", data=DATA)
 
     def also(self, model: SequenceModel) -> Sequence[Score]:
         """The error of the mixture's mean, and how often the middle 80 % of the mixture held the value that came."""
-        y, wanted = behind(model, self._all, sunspots.LAST - sunspots.SCORED + 1)
-        at = below(y, wanted.targets)
+        (weights, means, deviations), came = self._scored(model)
+        at = below((weights, means, deviations), came)
         inside = ((at > (1 - INTERVAL) / 2) & (at < (1 + INTERVAL) / 2)).float().mean().item()
         metric = f"coverage of the {INTERVAL:.0%} interval"
         coverage = Score(metric=metric, value=inside, published=f"{INTERVAL}", better="higher", data=DATA)
-        return rmse((y[0] * y[1]).sum(-1), wanted.targets), coverage
+        return rmse((weights * means).sum(-1), came), coverage
 
 
 def next_years(crops: Tensor) -> Batch:

@@ -96,7 +96,7 @@ class Run:
     def _update(self, batch: Batch, state: State | None, used: float) -> tuple[float, State]:
         """One step of the optimiser; `state` is that after the batch before."""
         if state is None or not self._task.carried:
-            state = self.model.initial_state(len(batch.lengths))
+            state = self._task.start(self.model, batch)
         for group in self._optimiser.param_groups:
             group["lr"] = self._budget.rate * (1 + math.cos(math.pi * used)) / 2
         y, state = self.model(batch.x, batch.lengths, state)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from headrace.errors import ConfigurationError
 
 from .classify import Classify
-from .data import kjv, vowels
+from .data import cmudict, digits, kjv, vowels
 from .forecast import Density, Forecast
+from .images import Images
 from .language import Language
 from .models import Config
+from .pronounce import SYMBOLS, Pronounce
 from .task import Budget, Task
 
 
@@ -40,8 +42,9 @@ def recipe(name: str) -> Recipe:
     return found
 
 
-def _recurrent(kind: str) -> Callable[[str], Task]:
-    return _vowels({"architecture": "recurrent-classifier", "kind": kind, "hidden": 64, "layers": 1, "dropout": 0.2})
+def _recurrent(kind: str, **options: bool) -> Callable[[str], Task]:
+    sizes = {"hidden": 64, "layers": 1, "dropout": 0.2}
+    return _vowels({"architecture": "recurrent-classifier", "kind": kind, **sizes, **options})
 
 
 def _encoder() -> Callable[[str], Task]:
@@ -51,6 +54,12 @@ def _encoder() -> Callable[[str], Task]:
 def _vowels(config: Config) -> Callable[[str], Task]:
     config = {**config, "features": vowels.CHANNELS, "labels": list(vowels.LABELS)}
     return lambda name: Classify(name, config, vowels.load("TRAIN"), vowels.load("TEST"))
+
+
+def _vision(name: str) -> Task:
+    sizes = {"side": digits.SIDE, "patch": 2, "levels": digits.LEVELS, "width": 64, "heads": 4, "layers": 2}
+    config = {"architecture": "vision-transformer", **sizes, "labels": list(digits.LABELS), "dropout": 0.1}
+    return Images(name, config, digits.load("TRAIN"), digits.load("TEST"))
 
 
 def _autoregressive(order: int, gate: float) -> Recipe:
@@ -74,6 +83,12 @@ def _language(name: str) -> Task:
     return Language(name, config, corpus)
 
 
+def _pronounce(name: str) -> Task:
+    sizes = {"width": 128, "heads": 4, "encoder": 3, "decoder": 2, "longest": 32}
+    config = {"architecture": "translator", "source": cmudict.LETTERS, "symbols": list(SYMBOLS), **sizes}
+    return Pronounce(name, config, cmudict.split(cmudict.load()))
+
+
 def _classifier(make: Callable[[str], Task], rate: float) -> Recipe:
     return Recipe(make, Budget(60, 20, rate), Budget(25, 20, rate), seeds=3, gate=0.92)
 
@@ -84,10 +99,12 @@ RECIPES = {
     "vowels-lstm": _classifier(_recurrent("lstm"), 4e-3),
     "vowels-rnn": _classifier(_recurrent("rnn"), 4e-3),
     "vowels-encoder": _classifier(_encoder(), 1e-3),
+    "vowels-bilstm": _classifier(_recurrent("lstm", bidirectional=True), 4e-3),
     "sunspots-markov": _autoregressive(1, gate=24.5),
     "sunspots-ar": _autoregressive(9, gate=14.5),
     "sunspots-latent": Recipe(_latent, Budget(60, 20, 5e-3), Budget(30, 20, 5e-3), seeds=3, gate=14.5),
     "sunspots-mixture": Recipe(_mixture, Budget(60, 20, 5e-3), Budget(30, 20, 5e-3), seeds=3, gate=4.04),
+    "digits-vit": Recipe(_vision, Budget(60, 30, 3e-3), Budget(15, 20, 3e-3), seeds=3, gate=0.97),
     # The text is never learnt by heart in these times: seconds end the run, not epochs.
     "kjv-gru": Recipe(
         _language,
@@ -95,5 +112,12 @@ RECIPES = {
         quick=Budget(400, 8, 8e-3, seconds=34),
         seeds=1,
         gate=2.1,
+    ),
+    "g2p": Recipe(
+        _pronounce,
+        full=Budget(400, 400, 2e-3, seconds=1200),
+        quick=Budget(400, 400, 2e-3, seconds=60),
+        seeds=1,
+        gate=0.35,
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -56,3 +58,27 @@ class RaggedWindow(nn.Module):
         index = torch.where(place >= back, token - back, tokens + behind + place - back)  # [tokens, width]
         windows = torch.cat([x, past.flatten(0, 1)])[index]
         return windows, windows[lengths.cumsum(0) - 1, 1:]
+
+
+class RaggedWeights(nn.Module):
+    """How much each token attends to every place of its row: softmax(q kᵀ / √size) (Vaswani et al. 2017, equation 1).
+
+    The weights that attention itself only passes through, for rows of at most `longest` tokens.
+    """
+
+    def __init__(self, heads: int, longest: int) -> None:
+        super().__init__()
+        self.heads, self.longest = heads, longest
+        self.places = RaggedPositions()
+
+    def forward(self, q: Tensor, k: Tensor, lengths: Tensor) -> Tensor:
+        """q, k [tokens, width], lengths [rows] → [tokens, heads, longest], zero behind the row's end."""
+        place = self.places(lengths, q)  # [tokens] in its own row
+        first = torch.arange(q.shape[0], device=q.device) - place
+        end = lengths[(place == 0).long().cumsum(0) - 1][:, None]  # [tokens, 1] of its row
+        others = torch.arange(self.longest, device=q.device)  # [longest] places
+        keys = k[first[:, None] + torch.minimum(others, end - 1)]  # [tokens, longest, width]
+        size = q.shape[-1] // self.heads
+        keys = keys.view(-1, self.longest, self.heads, size).permute(0, 2, 3, 1)  # [tokens, heads, size, longest]
+        scores = (q.view(-1, self.heads, 1, size) @ keys).squeeze(2) / math.sqrt(size)  # [tokens, heads, longest]
+        return scores.masked_fill((others >= end)[:, None], -math.inf).softmax(-1)
