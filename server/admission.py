@@ -9,10 +9,10 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import Cancelled, HeadraceError, ModelFailed, Overloaded, WrongPosition
+from headrace.errors import Cancelled, HeadraceError, InvalidInput, ModelFailed, Overloaded, WrongPosition
 from headrace.spec import ModelSpec
 
-from .checks import problems
+from .checks import ended, problems
 from .commands import Cancel, Close, Leave, NamedStep, Open, Request, Step
 from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
@@ -133,6 +133,7 @@ class Admission:
         sequences.used[steps.numbers] = now
         self.state.kept.acknowledge(steps.numbers, np.where(wants_reply_kept(steps), steps.acked, -1))
         steps, answers = self._in_place(steps)
+        steps, over = self._going_on(steps)
         steps, full = self._with_room(steps)
         kept = wants_reply_kept(steps)
         self.state.kept.reserve(steps.numbers[kept], steps.lengths[kept])
@@ -141,7 +142,7 @@ class Admission:
         sequences.pending[steps.numbers] += 1
         self.state.scheduler.add(steps.take(idle))
         self.state.scheduler.park(steps.take(~idle))
-        return [*answers, *full]
+        return [*answers, *over, *full]
 
     def _sound(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows that the spec allows, and what the others are told."""
@@ -171,6 +172,17 @@ class Admission:
         if outputs is None:
             return failures(step, _off_place(position, length, expected))
         return [(step.sink, Stepped(step.keys, step.positions, step.lengths, outputs))]
+
+    def _going_on(self, steps: Steps) -> tuple[Steps, Answers]:
+        """The rows of sequences that have not ended with a shorter step."""
+        over = ended(self.spec.chunk, steps.positions)
+        if not over.any():
+            return steps, []
+        error = InvalidInput(
+            f"the sequence has ended: its last step was shorter than the {self.spec.chunk.exactly} time steps of the "
+            "others; open a new one"
+        )
+        return steps.take(~over), failures(steps.take(over), error)
 
     def _with_room(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows whose replies can be kept until they are acknowledged."""

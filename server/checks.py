@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import InvalidInput
 from headrace.ragged import starts
-from headrace.spec import Input, ModelSpec
+from headrace.spec import Chunk, Input, ModelSpec
 
 from .steps import Array, Rows, Steps
 
@@ -22,12 +22,30 @@ def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
 
     Shapes and dtypes are right already: the wire layer cannot build `Steps` otherwise.
     """
-    longest = spec.chunk.longest
-    yield from _broken(steps.lengths < 1, "a step needs at least one time step; its length is 0 or less")
-    too_long = steps.lengths > longest
-    yield from _broken(too_long, f"a step of {spec.name} has at most {longest} time steps; send it in several")
+    yield from _lengths(spec, steps.lengths)
     for given, values in zip(spec.inputs, steps.values, strict=True):
         yield from _values(given, values, steps.lengths)
+
+
+def ended(chunk: Chunk, positions: Rows) -> Mask:
+    """[rows] whether a sequence that stands there has ended: a step that was shorter than the others was its last."""
+    if chunk.exactly is None:
+        return np.zeros(len(positions), np.bool_)
+    mask: Mask = positions % chunk.exactly != 0
+    return mask
+
+
+def _lengths(spec: ModelSpec, lengths: Rows) -> Iterator[Problem]:
+    longest, exactly = spec.chunk.longest, spec.chunk.exactly
+    yield from _broken(lengths < 1, "a step needs at least one time step; its length is 0 or less")
+    if exactly is None:
+        too_long = f"a step of {spec.name} has at most {longest} time steps; send it in several"
+        yield from _broken(lengths > longest, too_long)
+    elif spec.chunk.padded_end:
+        last = f"{spec.name} takes steps of exactly {exactly} time steps; only the last of a sequence may be shorter"
+        yield from _broken(lengths > exactly, last)
+    else:
+        yield from _broken(lengths != exactly, f"{spec.name} takes steps of exactly {exactly} time steps")
 
 
 def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from headrace.contract import read_model
+import onnx
+
+from headrace.contract import carries_spec, read_graph, spec_in
 from headrace.errors import ConfigurationError
+from headrace.foreign import FOREIGN_FILE, Foreign
 from headrace.spec import ModelSpec
 
 from .device import Device, choose
 from .engine import OnnxEngine
+from .foreign import canonical
 from .gate import Gate
 from .journal import Journal
 from .lane import Lane
+from .limits import Limits
 from .metrics import Metrics
 from .models import Model, Models
 from .settings import Settings
@@ -36,6 +41,23 @@ def find_files(folder: Path) -> list[Path]:
     if not files:
         raise ConfigurationError(f"{folder} holds no <name>/<version>/model.onnx; export one with `headrace export`")
     return files
+
+
+def read(file: Path) -> tuple[onnx.ModelProto, ModelSpec]:
+    """A model of ours; or somebody else's, rewritten as the `model.toml` beside it says.
+
+    Raises ConfigurationError if it is corrupt, or nothing says how to serve it, or two things do.
+    """
+    model, beside = read_graph(file), file.with_name(FOREIGN_FILE)
+    if not beside.exists():
+        return model, spec_in(model, file)
+    if carries_spec(model):
+        raise ConfigurationError(f"{file} carries a spec, so that {beside} has nothing to say; remove one of them")
+    foreign = Foreign.read(beside)
+    try:
+        return canonical(model, foreign, file.parent.parent.name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{beside}: {error}") from error
 
 
 def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clock: Callable[[], float]) -> Models:
@@ -63,13 +85,13 @@ class Loader:
 
     def model(self, file: Path) -> Model:
         """A model whose lanes are not started yet. Raises ConfigurationError for a file that cannot be served."""
-        graph, spec = read_model(file)
+        graph, spec = read(file)
         name, version = file.parent.parent.name, file.parent.name
         if spec.name != name:
             raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
         model = Model(spec, version, self.device, Gate(self.settings.queued_rows, f"for model {name}"))
-        slots, lanes = self.settings.limits().slots, self.settings.lanes
-        engines = [OnnxEngine(graph, spec, slots, self.device) for _ in range(lanes)]
+        slots = self._limits(spec).slots
+        engines = [OnnxEngine(graph, spec, slots, self.device) for _ in range(self.settings.lanes)]
         model.lanes = tuple(self._lane(model, number, engine) for number, engine in enumerate(engines))
         log.info("%s/%s: %s", name, version, describe(spec, engines[0], self.settings))
         return model
@@ -81,10 +103,14 @@ class Loader:
             engine,
             self.journal,
             self.metrics.lane(model.spec, model.version, number),
-            self.settings.limits(),
+            self._limits(model.spec),
             lambda answers: self.post(model.deliver, answers),
             self.clock,
         )
+
+    def _limits(self, spec: ModelSpec) -> Limits:
+        limits = self.settings.limits()
+        return replace(limits, rows=min(limits.rows, spec.chunk.rows or limits.rows))
 
 
 def describe(spec: ModelSpec, engine: OnnxEngine, settings: Settings) -> str:

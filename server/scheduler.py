@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +31,15 @@ class Turn:
 class Scheduler:
     """Rows in order of arrival, cut into batches of at most `rows` rows and `tokens` time steps (one row at least).
 
+    equal_lengths: a batch holds rows of one length only, that of the oldest; the others wait for theirs to be oldest.
+
     Mutable state: `_ready`, serial → piece in the order of the queue; `_serial_of` [sequences], the piece in which a
     sequence's row became ready last; `_parked`, sequence number → its further rows. Rows that leave a piece leave the
     serials of the others as they were, so that a row is found without a search of the queue.
     """
 
-    def __init__(self, rows: int, tokens: int, sequences: int) -> None:
-        self._rows, self._tokens = rows, tokens
+    def __init__(self, rows: int, tokens: int, sequences: int, *, equal_lengths: bool = False) -> None:
+        self._rows, self._tokens, self._equal_lengths = rows, tokens, equal_lengths
         self._ready: OrderedDict[int, Steps] = OrderedDict()
         self._serials = 0
         self._serial_of = np.zeros(sequences, np.int64)
@@ -55,10 +58,10 @@ class Scheduler:
 
     def add(self, steps: Steps) -> None:
         """Rows of sequences that have none pending."""
-        if len(steps):
+        for piece in _by_length(steps) if self._equal_lengths else [steps] if len(steps) else []:
             self._serials += 1
-            self._ready[self._serials] = steps
-            self._serial_of[steps.numbers] = self._serials  # stateless rows share a place that nobody looks at
+            self._ready[self._serials] = piece
+            self._serial_of[piece.numbers] = self._serials  # stateless rows share a place that nobody looks at
 
     def park(self, steps: Steps) -> None:
         """Rows of different sequences that have rows pending."""
@@ -68,21 +71,29 @@ class Scheduler:
     def next(self, now: float) -> Turn:
         """Takes rows until the batch is full; rows whose deadline is before `now` (seconds) are taken out as late."""
         turn, rows, tokens = Turn([], []), self._rows, self._tokens
-        full = False
-        while self._ready and rows and not full:
-            serial, piece = self._ready.popitem(last=False)
-            piece = self._in_time(piece, now, turn.late)
+        for serial in self._candidates():
+            piece = self._in_time(self._ready[serial], now, turn.late)
             fit = self._fitting(piece, rows, tokens, first=not turn.run)
-            full = fit < len(piece)
-            if full:
-                piece, rest = piece.split(fit)
-                self._ready[serial] = rest
-                self._ready.move_to_end(serial, last=False)
+            if full := fit < len(piece):
+                piece, self._ready[serial] = piece.split(fit)
+            else:
+                del self._ready[serial]
             rows -= len(piece)
             tokens -= int(piece.lengths.sum())
             if len(piece):
                 turn.run.append(piece)
+            if full or not rows:
+                break
         return turn
+
+    def _candidates(self) -> Iterator[int]:
+        """Serials of the pieces that may share a batch, oldest first; each leaves before the next is asked for."""
+        if self._equal_lengths and self._ready:
+            length = next(iter(self._ready.values())).lengths[0]
+            yield from [serial for serial, piece in self._ready.items() if piece.lengths[0] == length]
+            return
+        while self._ready:
+            yield next(iter(self._ready))
 
     def settle(self, numbers: NDArray[np.int32]) -> None:
         """The running rows of these sequences are done: the next of each becomes ready. Those of a piece stay one."""
@@ -171,6 +182,12 @@ class Scheduler:
         """How many of the piece's rows fit; if it is the batch's first, one at least."""
         fit = int(np.searchsorted(np.cumsum(piece.lengths), tokens, side="right"))
         return min(rows, max(fit, 1) if first else fit)
+
+
+def _by_length(steps: Steps) -> list[Steps]:
+    """Pieces of rows of one length each, by the first row of each."""
+    lengths, first = np.unique(steps.lengths, return_index=True)
+    return [steps.take(steps.lengths == length) for length in lengths[np.argsort(first)]]
 
 
 def _position(row: Row) -> int:

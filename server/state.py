@@ -33,7 +33,7 @@ class State:
             Sequences(limits.sequences),
             FreeList(limits.slots),
             Kept(limits.sequences, spec.outputs, limits.kept_bytes),
-            Scheduler(limits.rows, limits.tokens, limits.sequences),
+            Scheduler(limits.rows, limits.tokens, limits.sequences, equal_lengths=spec.chunk.equal_lengths),
         )
 
     def remove(self, number: int, word: int) -> tuple[Sink, int] | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headrace.server.checks import problems
-from headrace.spec import Input
+from headrace.server.checks import ended, problems
+from headrace.spec import Chunk, Input
 
 from .fakes import SUM, Heard, steps
 
@@ -50,3 +50,19 @@ def test_token_ids_lie_in_the_vocabulary() -> None:
     object.__setattr__(made, "values", (np.array([0, 4, 5, -1], np.int64),))
     ((rows, error),) = problems(tokens, made)
     assert rows.tolist() == [False, True, True] and "outside 0 to 4" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("padded_end", "wrong"), [(False, [True, True, False, True]), (True, [True, False, False, True])]
+)
+def test_chunks_of_exactly_n_and_a_shorter_last_one(padded_end: bool, wrong: list[bool]) -> None:
+    chunk = Chunk(longest=4, exactly=4, padded_end=padded_end)
+    rows = steps(Heard(), [(key, 0, [0] * length) for key, length in enumerate((0, 3, 4, 5))])
+    found = list(problems(SUM.model_copy(update={"chunk": chunk}), rows))
+    assert np.any([rows for rows, _ in found], axis=0).tolist() == wrong
+    assert any("exactly 4 time steps" in str(error) for _, error in found)
+
+
+def test_a_sequence_has_ended_where_no_chunk_can_begin() -> None:
+    assert ended(Chunk(longest=4, exactly=4, padded_end=True), np.array([0, 3, 4, 9])).tolist() == [0, 1, 0, 1]
+    assert not ended(Chunk(longest=4), np.array([3])).any()

@@ -6,6 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import onnx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -15,8 +16,10 @@ from headrace.server.metrics import Metrics
 from headrace.server.models import Models
 from headrace.server.repository import find_files, load
 from headrace.server.settings import Settings
+from headrace.spec import Chunk
 
 from .fakes import Clock
+from .foreign_graphs import ALONE, Stranger
 
 
 def loaded(folder: Path) -> Models:
@@ -68,3 +71,58 @@ def test_a_folder_without_models_says_what_to_do(tmp_path: Path) -> None:
     for nothing in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ConfigurationError, match="headrace export"):
             loaded(nothing)
+
+
+def placed(folder: Path, stranger: Stranger, toml: str, name: str = "stranger") -> Path:
+    place = folder / name / "1"
+    place.mkdir(parents=True)
+    onnx.save(stranger.model, place / "model.onnx")
+    (place / "model.toml").write_text(toml)
+    return place
+
+
+ALONE_TOML = """
+chunk.longest = 8
+inputs = [{name = "x", axes = ["time"]}]
+outputs = [{name = "y", axes = ["time"]}]
+states = [{name = "h", input = "h", output = "h_new", axes = [3]}]
+"""
+
+
+def test_a_model_of_somebody_else_is_served_as_the_file_beside_it_says(tmp_path: Path) -> None:
+    placed(tmp_path, ALONE, ALONE_TOML)
+    served = loaded(tmp_path)
+    model = served.find("stranger")
+    assert model.spec.chunk == Chunk(longest=8, rows=1)
+    assert [len(lane.state.slots) for lane in model.lanes] == [8 + 1]  # one row a batch needs one spare slot
+    served.stop()
+
+
+@pytest.mark.parametrize(
+    ("toml", "messages"),
+    [
+        ("chunk = ", ["model.toml cannot be read"]),
+        (ALONE_TOML.replace("[3]", "[4]"), ["model.toml: state h: axes [4] do not fit h, which is float32 [3]"]),
+        (ALONE_TOML.replace("8", "0") + "colour = 1", ["chunk.longest: ", "colour: "]),
+        (ALONE_TOML + 'name = "other"', ["move it to other/1"]),
+    ],
+)
+def test_a_file_beside_that_does_not_fit_is_named_with_every_problem(
+    tmp_path: Path, toml: str, messages: list[str]
+) -> None:
+    placed(tmp_path, ALONE, toml)
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(tmp_path)
+    assert all(message in str(caught.value) for message in messages)
+
+
+def test_two_files_that_say_how_to_serve_are_one_too_many(folder: Path) -> None:
+    (folder / "tiny-gru" / "1" / "model.toml").write_text(ALONE_TOML)
+    with pytest.raises(ConfigurationError, match="remove one of them"):
+        loaded(folder)
+
+
+def test_a_model_of_somebody_else_without_a_file_beside_it_is_told_what_is_missing(tmp_path: Path) -> None:
+    (placed(tmp_path, ALONE, "") / "model.toml").unlink()
+    with pytest.raises(ConfigurationError, match="`headrace adopt` drafts one"):
+        loaded(tmp_path)

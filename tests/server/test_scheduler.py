@@ -22,8 +22,9 @@ Row = tuple[int, int]  # sequence, position
 class Books:
     """Admits as a lane does: the first row of an idle sequence is added, all others are parked. Mutable throughout."""
 
-    def __init__(self) -> None:
-        self.scheduler, self.sink = Scheduler(ROWS, TOKENS, sequences=5), Heard()
+    def __init__(self, *, equal_lengths: bool = False) -> None:
+        self.scheduler = Scheduler(ROWS, TOKENS, sequences=5, equal_lengths=equal_lengths)
+        self.sink, self.equal_lengths = Heard(), equal_lengths
         self.sent: dict[int, int] = dict.fromkeys(range(5), 0)
         self.pending: dict[int, int] = dict.fromkeys(range(5), 0)
         self.left: list[Row] = []
@@ -47,6 +48,7 @@ class Books:
         tokens = sum(int(part.lengths.sum()) for part in turn.run)
         assert len(set(numbers)) == len(numbers) <= ROWS
         assert tokens <= TOKENS or len(numbers) == 1
+        assert not self.equal_lengths or len({length for part in turn.run for length in part.lengths.tolist()}) <= 1
         assert all(deadline == IN_TIME for part in turn.run for deadline in part.deadlines.tolist())
         assert all(deadline == LATE for part in turn.late for deadline in part.deadlines.tolist())
         for part in (*turn.run, *turn.late):
@@ -76,9 +78,11 @@ def value(number: int, position: int) -> float:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(FRAME, max_size=12))
-def test_every_row_leaves_once_in_order_within_the_bounds(frames: list[list[tuple[int, int, float]]]) -> None:
-    books = Books()
+@given(st.lists(FRAME, max_size=12), st.booleans())
+def test_every_row_leaves_once_in_order_within_the_bounds(
+    frames: list[list[tuple[int, int, float]]], equal_lengths: bool
+) -> None:
+    books = Books(equal_lengths=equal_lengths)
     for frame in frames:
         books.admit(frame)
         books.turn()
@@ -98,6 +102,17 @@ def test_a_batch_is_cut_in_order_of_arrival() -> None:
     assert books.left == [(0, 0), (1, 0)]  # 8 time steps; the third row waits though it is short
     books.turn()
     assert books.left[2:] == [(2, 0)]
+
+
+def test_where_lengths_must_be_equal_the_oldest_row_says_which() -> None:
+    books = Books(equal_lengths=True)
+    books.admit([(0, 2, IN_TIME), (1, 1, IN_TIME), (2, 2, IN_TIME)])
+    books.admit([(3, 1, IN_TIME), (4, 2, IN_TIME)])
+    books.turn()
+    assert books.left == [(0, 0), (2, 0), (4, 0)]
+    assert [int(row.positions[0]) for row in books.scheduler.withdraw(3)] == [0]
+    books.turn()
+    assert books.left[3:] == [(1, 0)] and not books.scheduler
 
 
 def test_withdrawn_rows_never_run() -> None:
