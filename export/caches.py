@@ -73,7 +73,6 @@ _ATTEND = """
     scores = Where (mask, scaled, never)
     weights = Softmax <axis: int = -1> (scores)
     mixed = MatMul (weights, values_shared)
-    nothing = Constant <value_float: float = 0.0> ()
     back = Transpose <perm: ints = [0, 3, 1, 2, 4]> (mixed)
     merged = Constant <value_ints: ints = [-1, {all}]> ()
     padded = Reshape (back, merged)
@@ -153,7 +152,7 @@ def plain(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     """A copy of standard operators alone.
 
     Further inputs: of each cache the tensors of its keys and values, [rows, cells, heads, width], of which PAST or
-    FILLED cells of each row are used. Further outputs: of each growing one, by the same names with NEW behind, the cells
+    FILLED cells of each row are used. Further outputs: of each growing one, by the same names and NEW behind, the cells
     that the step adds, [tokens, heads, width].
     Raises ConfigurationError if a node names no cache of `spec`.
     """
@@ -164,13 +163,13 @@ def plain(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
         cache = caches.get(about["cache"].decode())
         if cache is None:
             raise ConfigurationError(f"{spec.name}: the graph has a cache {about['cache'].decode()}, the spec has none")
-        made.functions.append(_function(f"attend{number}", node.op_type, about, cache, _opset(made)))
+        made.functions.append(_function(f"attend{number}", node.op_type, about, cache, opset(made)))
         _rewire(made.graph, node, cache, f"attend{number}")
     inlined: onnx.ModelProto = inliner.inline_local_functions(made)
     return inlined
 
 
-def _function(name: str, kind: str, about: dict[str, float], cache: Cache, opset: int) -> onnx.FunctionProto:
+def _function(name: str, kind: str, about: dict[str, float], cache: Cache, version: int) -> onnx.FunctionProto:
     """The text with the node's numbers in it."""
     sizes = {
         "groups": cache.heads,
@@ -180,7 +179,7 @@ def _function(name: str, kind: str, about: dict[str, float], cache: Cache, opset
         "scale": f"{about['scale']:.9e}",
     }
     parts = {"queries": _QUERIES.format(**sizes), "attend": _ATTEND.format(**sizes)}
-    text = (_CACHED if kind == CACHED else _CROSS).format(name=name, opset=opset, **sizes, **parts)
+    text = (_CACHED if kind == CACHED else _CROSS).format(name=name, opset=version, **sizes, **parts)
     return parser.parse_function(text)
 
 
@@ -197,5 +196,6 @@ def _rewire(graph: onnx.GraphProto, node: onnx.NodeProto, cache: Cache, name: st
             node.output.append(tensor + NEW)
 
 
-def _opset(graph: onnx.ModelProto) -> int:
+def opset(graph: onnx.ModelProto) -> int:
+    """The version of the standard operators in it."""
     return next(int(o.version) for o in graph.opset_import if o.domain == "")

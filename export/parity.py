@@ -21,6 +21,7 @@ from headrace.training.models import SequenceModel
 from headrace.training.threads import torch_threads
 
 from .controls import forgetful, gated, misordered, misplaced, ragged, strained
+from .kept import plainly
 from .runners import eager, runtime
 from .streams import Batch, Cut, Grid, Named, Runner, alone, bounded, chunks, drive, single, whole
 from .trace import to_onnx
@@ -70,6 +71,7 @@ def verify(
     Raises ConfigurationError naming batch, cut, output, row and step of the largest error, if there is one above
     TOLERANCE, or the control that cannot be told from the right graph.
     """
+    graph, spec = plainly(graph, spec)
     rng, truth = np.random.default_rng(seed), eager(model, spec)
     found = _compared(truth, runtime(graph), spec, grid, rng, console)
     worst = _accepted(spec.name, found, TOLERANCE)
@@ -81,10 +83,14 @@ def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int
 
     Raises ConfigurationError if it is above APART. The model is left as it was.
     """
-    rng = np.random.default_rng(seed)
     with strained(model):
-        graph = to_onnx(model, spec)
-        found = _compared(eager(model, spec), runtime(graph), spec, STRAINED, rng, console)
+        return agree(model, to_onnx(model, spec), spec, console=console, seed=seed)
+
+
+def agree(model: SequenceModel, graph: onnx.ModelProto, spec: ModelSpec, *, console: Console, seed: int = 0) -> float:
+    """What `strain` does once the weights are enlarged and `graph` is traced with them."""
+    graph, spec = plainly(graph, spec)
+    found = _compared(eager(model, spec), runtime(graph), spec, STRAINED, np.random.default_rng(seed), console)
     return _accepted(f"{spec.name} with enlarged weights", found, APART)
 
 
@@ -144,7 +150,7 @@ def _wrong(graph: onnx.ModelProto, spec: ModelSpec) -> Iterator[tuple[str, Runne
     run, cut = runtime(graph), bounded(whole, spec.chunk.longest)
     if spec.states:
         yield "state forgotten", forgetful(run, spec), single
-    if ragged(graph) and spec.chunk.longest > 1:
+    if ragged(graph) and spec.chunk.longest > 1 and (spec.stateful or spec.chunk.whole):
         yield "lengths misplaced", misplaced(run), cut
     if gated(graph):
         yield "gates misordered", runtime(misordered(graph)), cut

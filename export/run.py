@@ -10,15 +10,18 @@ import onnx
 from rich.console import Console
 
 from headrace import training
+from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec
 from headrace.training.models import SequenceModel
 
+from .kept import plainly
 from .lighter import Lighter, lighter
 from .parity import FULL, LIGHT, Report, strain, verify
 from .precision import RECURRENT, Precision
 from .publish import publish
 from .report import pages
 from .runners import versions
+from .start import start_files
 from .trace import to_onnx
 from .translate import LAST_RECURRENT, OPSET
 
@@ -65,6 +68,8 @@ def export_model(
     quick:   a small parity grid, and none with enlarged weights; for throw-away models
     lighten: makes the graph smaller, once it is verified
     """
+    if spec.caches and lighten is not None:
+        raise ConfigurationError(f"{spec.name} has caches; only its float32 graph can be exported")
     graph = to_onnx(model, spec, opset)
     report = verify(model, graph, spec, grid=LIGHT if quick else FULL, console=console)
     if not quick:
@@ -73,7 +78,8 @@ def export_model(
     if lighten is not None:
         small = lighten(graph, full)
         graph, full = small.graph, _lighter(full, small)
-    path = publish(graph, full, models, version, pages(graph, full, report, small))
+    beside = pages(*plainly(graph, full), report, small) | start_files(model, graph, full, quick=quick, console=console)
+    path = publish(graph, full, models, version, beside)
     console.print(f"{path}: {len(graph.graph.node)} nodes, {_summary(report)}")
     if small is not None:
         console.print(f"{path}: {small}")

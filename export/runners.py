@@ -14,6 +14,8 @@ from torch import Tensor
 from headrace.spec import LENGTHS, ModelSpec
 from headrace.training.models import SequenceModel
 
+from .caches import NEW
+from .kept import keeping
 from .streams import Named, Runner
 
 
@@ -32,12 +34,14 @@ def eager(model: SequenceModel, spec: ModelSpec) -> Runner:
 
 
 def runtime(graph: onnx.ModelProto) -> Runner:
-    """`graph` in ONNX Runtime, on one thread of the CPU."""
+    """`graph` in ONNX Runtime, on one thread of the CPU; of one made by `plain`, the caches as states."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda feed: dict(zip(names, session.run(names, feed), strict=True))
+    run: Runner = lambda feed: dict(zip(names, session.run(names, feed), strict=True))  # noqa: E731
+    grown = [name.removesuffix(NEW) for name in names if name.endswith(NEW)]
+    return keeping(run, grown) if grown else run
 
 
 def placement(graph: onnx.ModelProto) -> list[tuple[str, str]]:

@@ -30,17 +30,15 @@ class CachedAttention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
         """q, k, v [tokens, heads * width] → y likewise, and the cache behind this step by the names of its tensors."""
         valid, past = _valid(lengths), state[PAST]
-        end = {
-            self.cache.keys: self._appended(state[self.cache.keys], k, valid, past),
-            self.cache.values: self._appended(state[self.cache.values], v, valid, past),
-        }
-        queries = _padded(q, valid).unflatten(-1, (self.cache.heads, -1))  # [rows, time, heads, width]
-        mask = _causal(valid, past, end[self.cache.keys])
-        return _packed(_attended(queries, *end.values(), mask, causal=mask is None), valid), end
+        keys = self._appended(state[self.cache.keys], k, valid, past)
+        values = self._appended(state[self.cache.values], v, valid, past)
+        queries, mask = _apart(_padded(q, valid), self.cache), _causal(valid, past, keys)
+        y = _packed(_attended(queries, keys, values, mask, causal=mask is None), valid)
+        return y, {self.cache.keys: keys, self.cache.values: values}
 
     def _appended(self, cells: Tensor, new: Tensor, valid: Tensor, past: Tensor) -> Tensor:
         """cells [rows, cells, heads, width] with new [tokens, heads * width] behind its row; longer if need be."""
-        fresh = _padded(new, valid).unflatten(-1, (self.cache.heads, -1))  # [rows, time, heads, width]
+        fresh = _apart(_padded(new, valid), self.cache)  # [rows, time, heads, width]
         if not cells.shape[1]:
             return fresh
         needed = int((past + valid.sum(1)).max())
@@ -60,7 +58,7 @@ class CrossAttention(nn.Module):
     def forward(self, q: Tensor, lengths: Tensor, state: State) -> Tensor:
         """q [tokens, heads * width], lengths [rows] → [tokens, heads * width]."""
         valid, keys, values = _valid(lengths), state[self.cache.keys], state[self.cache.values]
-        queries = _padded(q, valid).unflatten(-1, (self.cache.heads, -1))  # [rows, time, heads, width]
+        queries = _apart(_padded(q, valid), self.cache)  # [rows, time, heads, width]
         used = torch.arange(keys.shape[1]) < state[FILLED][:, None]  # [rows, cells]
         mask = used[:, None, None, :].expand(-1, 1, valid.shape[1], -1)
         return _packed(_attended(queries, keys, values, None if used.all() else mask, causal=False), valid)
@@ -89,7 +87,7 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         """x [tokens, heads * width] → the same, turned."""
         cosine, sine = turns
-        left, right = x.unflatten(-1, (-1, 2, len(self.frequencies))).unbind(2)  # each [tokens, heads, width / 2]
+        left, right = x.view(x.shape[0], -1, 2, len(self.frequencies)).unbind(2)  # each [tokens, heads, width / 2]
         return torch.cat([left * cosine - right * sine, left * sine + right * cosine], -1).flatten(1)
 
 
@@ -117,6 +115,11 @@ def _padded(x: Tensor, valid: Tensor) -> Tensor:
     padded = x.new_zeros(*valid.shape, *x.shape[1:])
     padded[valid] = x
     return padded
+
+
+def _apart(x: Tensor, cache: Cache) -> Tensor:
+    """x [rows, time, heads * width] → [rows, time, heads, width]."""
+    return x.view(*x.shape[:2], -1, cache.width)
 
 
 def _packed(y: Tensor, valid: Tensor) -> Tensor:

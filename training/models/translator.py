@@ -65,9 +65,10 @@ class Translator(StartedModel):
         x = x + self.positions(x, lengths)
         for layer in self.encoder:
             x = layer(x, lengths)
-        x, cells = self.norm_source(x), {}
+        x, cells = self.norm_source(x), State()
         turns = self.rotary.angles(lengths, torch.zeros_like(lengths), x)
         for layer in self.decoder:
+            assert isinstance(layer, DecoderLayer)
             cells |= layer.cells(x, self.rotary, turns)
         return cells
 
@@ -118,8 +119,8 @@ class DecoderLayer(nn.Module):
     def cells(self, x: Tensor, rotary: Rotary, turns: tuple[Tensor, Tensor]) -> State:
         """x [tokens, width], the encoded source → its keys and values, each [tokens, heads, width / heads]."""
         cache, (keys, values) = self.look.cache, self.keys_values(x).chunk(2, -1)
-        shape = (cache.heads, cache.width)
-        return {cache.keys: rotary(keys, turns).unflatten(-1, shape), cache.values: values.unflatten(-1, shape)}
+        shape = (x.shape[0], cache.heads, cache.width)
+        return {cache.keys: rotary(keys, turns).view(shape), cache.values: values.reshape(shape)}
 
     def forward(
         self, x: Tensor, lengths: Tensor, state: State, rotary: Rotary, turns: tuple[Tensor, Tensor]
