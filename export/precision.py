@@ -15,8 +15,10 @@ from typing import Literal
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnx_ir.passes.common import TopologicalSortPass
 from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -53,7 +55,14 @@ def _half(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.name in cast and tensor.data_type == TensorProto.FLOAT:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
     del half.graph.value_info[:]  # of some of these they say float32
-    return half
+    return _sorted(half)
+
+
+def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The tool appends its casts at the end; ONNX wants every node behind those that it takes from."""
+    graph = ir.from_proto(model)
+    TopologicalSortPass()(graph)
+    return ir.to_proto(graph)
 
 
 def _integer(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -47,12 +47,25 @@ def export(
     checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints of training runs.")],
     models: Annotated[Path, typer.Option(help="Folder to publish into.")] = Path("models"),
     version: Annotated[str | None, typer.Option(help="By default the next whole number.")] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help="Other than fp32: a smaller file, <name>-<precision>.")
+    ] = "fp32",
+    max_drop: Annotated[float, typer.Option(help="How much worse the smaller file's score may be.")] = 0.01,
+    opset: Annotated[int, typer.Option(help="ONNX opset; above 21, recurrent layers have no GPU kernels.")] = 20,
 ) -> None:
     """Writes <models>/<name>/<version>/model.onnx, after it was compared with PyTorch over a grid of ragged batches."""
     from headrace.export import export_checkpoint
 
     for checkpoint in checkpoints:
-        export_checkpoint(checkpoint, models, version=version, console=Console())
+        export_checkpoint(
+            checkpoint,
+            models,
+            version=version,
+            precision=precision,
+            max_drop=max_drop,
+            opset=opset,
+            console=Console(),
+        )
 
 
 def serve(config: Path | None = None, **given: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import TensorProto
@@ -44,6 +45,7 @@ def test_a_smaller_graph_answers_nearly_alike(
     model = wide[kind]
     small = reduced(model.graph, precision)
     check(small, model.spec)
+    onnx.checker.check_model(small, full_check=True)
     assert weights(small) < share * weights(model.graph)
     rng, lengths = np.random.default_rng(0), np.array([3, 1, 5])
     feed = {"values": model.spec.inputs[0].sample(9, rng), LENGTHS: lengths}
