@@ -72,7 +72,7 @@ def lighter(graph: onnx.ModelProto, spec: ModelSpec, precision: Precision, judge
 
 
 def _speed(small: Runner, large: Runner, spec: ModelSpec) -> float:
-    """How many times as fast as `large` the `small` one is; of both, in turn, the shortest time, the least disturbed."""
+    """How many times as fast as `large` the `small` one is; of both, in turn, the shortest time, least disturbed."""
     feed = _feed(spec)
     times = [(_seconds(large, feed), _seconds(small, feed)) for _ in range(ROUNDS)]
     return min(t for t, _ in times) / min(t for _, t in times)
