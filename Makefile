@@ -10,12 +10,13 @@ PROTOS := sequences inference
 DEFAULT := vowels-gru vowels-lstm vowels-rnn vowels-encoder kjv-gru
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench lint proto proto-check clean
+.PHONY: help demo test serve models bench lint proto proto-check clean
 
 help:
 	@echo "make demo    trains, exports, verifies, serves and streams in 4 minutes, and ends with a table"
 	@echo "make test    the whole test suite"
 	@echo "make serve   trains the default models if there are none, then serves them until stopped"
+	@echo "make models  trains and exports every model, as far as that is not done, and writes docs/models.md; about an hour"
 	@echo "make bench   measures the server against bare ONNX Runtime"
 	@echo "make lint    style, types and import rules"
 	@echo "make proto   generates protos/*_pb2.py from protos/*.proto"
@@ -36,6 +37,9 @@ serve: $(READY)
 	@ls models/*/*/model.onnx >/dev/null 2>&1 || \
 	  { $(BIN)/headrace train $(DEFAULT) && $(BIN)/headrace export $(DEFAULT:%=runs/%/checkpoint.pt); }
 	$(BIN)/headrace serve
+
+models: $(READY)
+	$(BIN)/python -m headrace.bench.models
 
 bench: $(READY)
 	$(BIN)/python -m headrace.bench

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -17,7 +18,7 @@ from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec, Score
 
 from . import checkpoint, curve
-from .loop import Run, fit
+from .loop import Epoch, Run, fit
 from .models import SequenceModel, build
 from .recipes import Recipe, recipe
 from .task import Task
@@ -54,6 +55,34 @@ def run(
     for score in scores:
         console.print(f"{task}: {verdict(score)}", highlight=False)
     return _publish(out / task, made, runs, chosen, scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How a finished full run went: seconds in training, all seeds together, and each seed's epochs."""
+
+    seconds: float
+    histories: Mapping[int, Sequence[Epoch]]
+
+
+def finished(task: str, out: Path) -> bool:
+    """Whether `out/task` holds what a full run of the task publishes, as its recipe is today.
+
+    Raises ConfigurationError for an unknown task or a file that is no checkpoint.
+    """
+    how, path = recipe(task), out / task / CHECKPOINT
+    if not path.exists():
+        return False
+    known = checkpoint.read(path)["identity"]
+    wanted = {"task": task, "model": how.make(task).config, "budget": asdict(how.full)}
+    return {key: known.get(key) for key in wanted} == wanted
+
+
+def record(task: str, out: Path) -> Record:
+    """Of the full run in `out/task`. Raises ConfigurationError if a seed's file is no checkpoint."""
+    seeds = {c["identity"]["seed"]: c for c in map(checkpoint.read, sorted((out / task).glob("full-seed-*.pt")))}
+    histories = {seed: [Epoch(*losses) for losses in content["history"]] for seed, content in seeds.items()}
+    return Record(sum(content["spent"] for content in seeds.values()), histories)
 
 
 def load(path: Path) -> tuple[SequenceModel, ModelSpec]:
