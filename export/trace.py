@@ -13,7 +13,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpressionEliminationPass
 from onnxscript.optimizer import optimize_ir
 from torch import Tensor, nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from headrace.contract import check
 from headrace.errors import ConfigurationError
@@ -23,6 +23,7 @@ from headrace.training.models import SequenceModel
 from .overrides import ragged_operators, refuse
 from .runners import bare, several
 from .translate import OPSET, OPSETS, TABLE
+from .translate_padded import TABLE as PADDED
 
 EXAMPLE = (2, 3, 1)
 """Lengths of the rows that are traced: with a single row the exporter would take 1 for a constant."""
@@ -44,9 +45,9 @@ def to_onnx(model: SequenceModel, spec: ModelSpec, opset: int = OPSET) -> onnx.M
         raise ConfigurationError(f"opset {opset} cannot be written; choose one from {OPSETS[0]} to {OPSETS[-1]}")
     refuse(model, spec)
     graph = _Graph(model, spec).eval()
-    with torch.no_grad(), ragged_operators(model), _quiet(), _told(spec):
+    with torch.no_grad(), ragged_operators(model), quiet(), _told(spec):
         exported = _exported(graph, spec, opset)
-    proto = _tidied(exported)
+    proto = tidied(exported)
     check(proto, spec)
     return proto
 
@@ -70,17 +71,24 @@ def _exported(graph: _Graph, spec: ModelSpec, opset: int) -> torch.onnx.ONNXProg
     """In two steps, since torch.onnx.export by itself would try several strategies and bury the first error."""
     axes = _axes(spec)
     program = torch.export.export(graph, _example(spec), dynamic_shapes=axes, strict=False)
+    return written(program, axes, [i.name for i in spec.graph_inputs], [o.name for o in spec.graph_outputs], opset)
+
+
+def written(
+    program: ExportedProgram, axes: tuple[Any, ...], inputs: list[str], outputs: list[str], opset: int
+) -> torch.onnx.ONNXProgram:
+    """A traced program in ONNX, with the names given for its inputs and outputs. axes: as it was traced with."""
     exported = torch.onnx.export(
         program,
         dynamic_shapes=axes,  # once more: without it the axes lose their names
         dynamo=True,
         opset_version=opset,
-        optimize=False,  # that is `_tidied`
+        optimize=False,  # that is `tidied`
         verbose=False,
         external_data=False,
-        input_names=[i.name for i in spec.graph_inputs],
-        output_names=[o.name for o in spec.graph_outputs],
-        custom_translation_table=TABLE,
+        input_names=inputs,
+        output_names=outputs,
+        custom_translation_table=TABLE | PADDED,
     )
     assert exported is not None
     return exported
@@ -111,7 +119,7 @@ def _told(spec: ModelSpec) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter warns of its own insides, about which nobody who exports a model can do anything."""
     registry = logging.getLogger("torch.onnx._internal.exporter._registration")
     with warnings.catch_warnings():
@@ -128,7 +136,7 @@ def _is_not_about_torchvision(record: logging.LogRecord) -> bool:
     return "torchvision is not installed" not in record.getMessage()
 
 
-def _tidied(exported: torch.onnx.ONNXProgram) -> onnx.ModelProto:
+def tidied(exported: torch.onnx.ONNXProgram) -> onnx.ModelProto:
     """One node where several compute the same; without the exporter's notes, which hold paths of the machine."""
     optimize_ir(exported.model, input_size_limit=LARGEST, output_size_limit=LARGEST)
     CommonSubexpressionEliminationPass()(exported.model)

@@ -22,7 +22,7 @@ def pad(x: Value, lengths: Value, times: Value) -> Value:
 
 def unpad(x: Value, lengths: Value, tokens: Value) -> Value:
     """`headrace::unpad`: rows and time as one axis of cells, of which each token has one."""
-    cells = op.Reshape(x, op.Concat([-1], op.Shape(x, start=2), axis=0))
+    cells = op.Reshape(x, op.Concat(op.Constant(value_ints=[-1]), op.Shape(x, start=2), axis=0))
     return op.Gather(cells, maps.cells(lengths, time_major=False))
 
 

@@ -1,0 +1,110 @@
+"""The user's example: names of the inputs, how the module is called with them, and probes like it of any size."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from headrace.errors import ConfigurationError
+from headrace.spec import LENGTHS
+
+Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""Tensors [rows, time, ...]: the module's first arguments, or by the names of its arguments."""
+
+DTYPES = (torch.float32, torch.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How a module is called.
+
+    names:      of its inputs, those of `forward`'s parameters
+    positional: whether they are given without their names
+    lengths:    whether it has a parameter `lengths` that takes the rows' lengths, int64 [rows]
+    time_first: whether its tensors are [time, rows, ...]
+    """
+
+    names: tuple[str, ...]
+    positional: bool
+    lengths: bool
+    time_first: bool
+
+    def __call__(self, module: nn.Module, inputs: Sequence[Tensor], lengths: Tensor) -> list[tuple[str, Any]]:
+        """inputs [rows, time, ...], lengths [rows] → all that the module returns, each under a name."""
+        tensors = [x.transpose(0, 1) for x in inputs] if self.time_first else list(inputs)
+        named = {LENGTHS: lengths} if self.lengths else {}
+        if self.positional:
+            return list(_leaves("", module(*tensors, **named)))
+        return list(_leaves("", module(**dict(zip(self.names, tensors, strict=True)), **named)))
+
+
+def read(module: nn.Module, example: Example, time_first: bool) -> tuple[Call, tuple[Tensor, ...]]:
+    """How `module` is called, and the example's tensors [rows, time, ...] in the order of the names.
+
+    Raises ConfigurationError if the example does not fit `forward`, or has tensors of other kinds.
+    """
+    parameters = inspect.signature(module.forward).parameters
+    takes = LENGTHS in parameters and not (isinstance(example, Mapping) and LENGTHS in example)
+    named = _named(module, example)
+    positional = not set(named) <= set(parameters)
+    call = Call(tuple(named), positional, takes, time_first)
+    tensors = tuple(x.transpose(0, 1) if time_first else x for x in named.values())
+    _refuse(named, tensors)
+    return call, tensors
+
+
+def probe(tensors: Sequence[Tensor], rows: int, time: int, seed: int) -> tuple[Tensor, ...]:
+    """Tensors like those of the example, [rows, time, ...], with other values."""
+    draw = torch.Generator().manual_seed(seed)
+    return tuple(_like(x, (rows, time, *x.shape[2:]), draw) for x in tensors)
+
+
+def _like(x: Tensor, shape: Sequence[int], draw: torch.Generator) -> Tensor:
+    if x.is_floating_point():
+        return torch.randn(shape, generator=draw)
+    return x.flatten()[torch.randint(x.numel(), tuple(shape), generator=draw)]
+
+
+def _named(module: nn.Module, example: Example) -> dict[str, Tensor]:
+    if isinstance(example, Mapping):
+        named = dict(example)
+        named.pop(LENGTHS, None)
+        return named
+    tensors = (example,) if isinstance(example, Tensor) else tuple(example)
+    signature = inspect.signature(module.forward)
+    names = [n for n, p in signature.parameters.items() if p.kind is not p.VAR_POSITIONAL and n != LENGTHS]
+    if len(names) >= len(tensors):
+        return dict(zip(names, tensors, strict=False))
+    return {f"x{k}": x for k, x in enumerate(tensors)} if len(tensors) > 1 else {"x": tensors[0]}
+
+
+def _refuse(named: Mapping[str, Tensor], tensors: Sequence[Tensor]) -> None:
+    wrong = [name for name, x in named.items() if not isinstance(x, Tensor) or x.dim() < 2 or x.dtype not in DTYPES]
+    if wrong or not tensors:
+        raise ConfigurationError(
+            f"the example needs tensors [rows, time, ...] of float32 or int64; {', '.join(wrong) or 'there are none'}"
+        )
+    if len({x.shape[:2] for x in tensors}) != 1:
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in named.items())
+        raise ConfigurationError(f"the example's tensors differ in rows or time: {shapes}")
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors in what a module returns, with their names: of dictionaries the keys, of tuples the places."""
+    if isinstance(value, Tensor):
+        yield name or "y", value
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(f"{name}.{key}".lstrip("."), part)
+    elif isinstance(value, tuple) and type(value) is not tuple:
+        yield from _leaves(name, dict(zip(type(value)._fields, value, strict=True)))  # type: ignore[attr-defined]
+    elif isinstance(value, tuple | list):
+        for k, part in enumerate(value):
+            yield from _leaves(f"{name}.{k}" if name else f"y{k}", part)
+    elif value is not None:
+        raise ConfigurationError(f"the module returns a {type(value).__name__}; it must return tensors")

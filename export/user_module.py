@@ -1,0 +1,141 @@
+"""Anybody's module: an `nn.Module` with stock recurrent or attention layers inside becomes a version of a model.
+
+unwrap → probe → trace → verify → publish; the module's own code is neither changed nor asked for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from headrace.errors import ConfigurationError
+from headrace.spec import ModelSpec
+from headrace.training.models import SequenceModel
+from headrace.training.ragged import State
+
+from . import user_watch as watch
+from .controls import strained
+from .parity import FULL, LIGHT, Report, agree, verify
+from .publish import publish
+from .report import pages
+from .runners import bare, versions
+from .user_example import Call, Example, read
+from .user_lines import told
+from .user_plan import Plan, Wishes, plan
+from .user_suspects import Suspect
+from .user_trace import Traced, to_onnx
+from .user_unwrap import parts_unwrapped, unwrapped
+
+
+def export_module(
+    module: nn.Module,
+    example: Example,
+    models: Path,
+    name: str,
+    *,
+    version: str | None = None,
+    task: str = "",
+    longest: int = 512,
+    whole: bool = False,
+    vocabulary: Mapping[str, int] | None = None,
+    time_first: bool = False,
+    quick: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Any module and an example of its input → the path of `models/<name>/<version>/model.onnx`.
+
+    example:    a tensor, a tuple of tensors or a dictionary by the names of `forward`'s parameters; each
+                [rows, time, ...] of float32 or int64. Only shapes and the range of integers matter.
+    longest:    time steps that one step may carry
+    whole:      take whole sequences only, without a state; always so with attention or a layer of both directions
+    vocabulary: of integer inputs, by name: their number, where no nn.Embedding takes them as they are
+    time_first: the module's tensors, the example's too, are [time, rows, ...]
+    quick:      a small parity grid, and none with enlarged weights
+
+    A parameter `lengths` of `forward`, if there is one, is given the rows' lengths, int64 [rows].
+    Raises ConfigurationError, and publishes nothing, for what cannot be exported: with the layer, the reason and the
+    line, or where the graph differs from the module.
+    """
+    console, module = console or Console(), unwrapped(module).eval()
+    wishes = Wishes(name, task, longest, whole, vocabulary)
+    with parts_unwrapped(module), told(module, name, "called"):
+        call, tensors = read(module, example, time_first)
+        found = plan(module, call, tensors, wishes)
+        traced = to_onnx(module, found)
+        report = _verified(module, found, traced, quick, console)
+        if not quick:
+            _strained(module, call, tensors, wishes, console)
+    spec = found.spec.model_copy(update={"parity": report.parity, "versions": versions()})
+    path = publish(traced.graph, spec, models, version, pages(traced.graph, spec, report, None))
+    console.print(f"{path}: {spec.summary()}", markup=False)
+    for suspect in traced.suspects:
+        console.print(f"  {suspect}: harmless in {report.parity.cases} cases", markup=False)
+    return path
+
+
+class Alone(SequenceModel):
+    """The truth: the untouched module with its stock kernels, on each sequence from its beginning and by itself."""
+
+    def __init__(self, module: nn.Module, plan: Plan) -> None:
+        super().__init__()
+        self.module, self.plan = module, plan
+
+    def step(self, x: Any, lengths: Tensor, state: State) -> tuple[Any, State]:
+        """x [tokens, ...], whole sequences → as the spec says. `state` is that of fresh sequences: the module's own."""
+        inputs, sizes = x if isinstance(x, tuple) else (x,), lengths.tolist()
+        rows = [self._row(row) for row in zip(*(part.split(sizes) for part in inputs), strict=True)]
+        outputs = zip(*(y for y, _ in rows), strict=True)
+        ends = {s.name: torch.cat([end[s.name] for _, end in rows]) for s in self.plan.spec.states}
+        return bare(tuple(torch.cat(parts) for parts in outputs)), ends
+
+    def describe(self, name: str) -> ModelSpec:
+        return self.plan.spec.model_copy(update={"name": name})
+
+    def _row(self, inputs: tuple[Tensor, ...]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """inputs [time, ...] → each output [time, ...] or [1, ...], and the states at the end, [1, ...]."""
+        with watch.watched(self.module) as seen:
+            results = self.plan.call(self.module, [x[None] for x in inputs], torch.tensor([len(inputs[0])]))
+        outputs = [(leaf, leaf.rows_first(results[leaf.index][1])) for leaf in self.plan.leaves]
+        layers = watch.recurrent(self.module)
+        ends = {
+            name: end.contiguous()
+            for path, runs in seen.runs.items()
+            for name, end in zip(watch.state_names(path, layers[path]), watch.ends(layers[path], runs[-1]), strict=True)
+        }
+        return [y if leaf.time is None else y[0] for leaf, y in outputs], ends
+
+
+def _verified(module: nn.Module, found: Plan, traced: Traced, quick: bool, console: Console) -> Report:
+    with _suspected(traced.suspects):
+        return verify(
+            Alone(module, found).eval(), traced.graph, found.spec, grid=LIGHT if quick else FULL, console=console
+        )
+
+
+def _strained(module: nn.Module, call: Call, tensors: tuple[Tensor, ...], wishes: Wishes, console: Console) -> None:
+    """All of it once more with enlarged weights, at which mistakes cannot hide."""
+    with strained(module):
+        found = plan(module, call, tensors, wishes)
+        traced = to_onnx(module, found)
+        with _suspected(traced.suspects):
+            agree(Alone(module, found).eval(), traced.graph, found.spec, console=console)
+
+
+@contextmanager
+def _suspected(suspects: tuple[Suspect, ...]) -> Iterator[None]:
+    """Where the graph differs from the module, what looks across time is the likely cause."""
+    try:
+        yield
+    except ConfigurationError as error:
+        if not suspects:
+            raise
+        raise ConfigurationError(
+            f"{error}; what looks across time is likely the cause: {', '.join(map(str, suspects))}. Mask it by a "
+            "parameter `lengths`, or, if it needs all of a sequence, export with whole=True"
+        ) from error
