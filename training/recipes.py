@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from headrace.errors import ConfigurationError
 
 from .classify import Classify
-from .data import cmudict, digits, kjv, vowels
+from .data import captions, cmudict, digits, kjv, vowels
+from .drawing import Drawing
 from .forecast import Density, Forecast
 from .images import Images
 from .language import Language
 from .models import Config
 from .pronounce import SYMBOLS, Pronounce
 from .task import Budget, Task
+from .windows import Windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,9 @@ def _recurrent(kind: str, **options: bool) -> Callable[[str], Task]:
     return _vowels({"architecture": "recurrent-classifier", "kind": kind, **sizes, **options})
 
 
-def _encoder() -> Callable[[str], Task]:
-    return _vowels({"architecture": "encoder-classifier", "width": 64, "heads": 4, "layers": 2, "dropout": 0.1})
+def _encoder(**options: bool) -> Callable[[str], Task]:
+    sizes = {"width": 64, "heads": 4, "layers": 2, "dropout": 0.1}
+    return _vowels({"architecture": "encoder-classifier", **sizes, **options})
 
 
 def _vowels(config: Config) -> Callable[[str], Task]:
@@ -83,6 +86,19 @@ def _language(name: str) -> Task:
     return Language(name, config, corpus)
 
 
+def _decoder(name: str) -> Task:
+    """A window is as long as the model's longest sequence, so that all its positions are trained."""
+    corpus = kjv.corpus(kjv.load())
+    sizes = {"width": 128, "heads": 4, "layers": 4, "longest": 256}
+    return Windows(name, {"architecture": "decoder", "symbols": corpus.symbols, **sizes}, corpus, sizes["longest"])
+
+
+def _captions(name: str) -> Task:
+    sizes = {"width": 128, "heads": 4, "layers": 3, "longest": captions.LONGEST, "dropout": 0.1}
+    told = {"symbols": captions.SYMBOLS, "task": "draw a digit as its caption says"}
+    return Drawing(name, {"architecture": "decoder", **told, **sizes}, digits.load("TRAIN"))
+
+
 def _pronounce(name: str) -> Task:
     sizes = {"width": 128, "heads": 4, "encoder": 3, "decoder": 2, "longest": 32}
     config = {"architecture": "translator", "source": cmudict.LETTERS, "symbols": list(SYMBOLS), **sizes}
@@ -99,6 +115,7 @@ RECIPES = {
     "vowels-lstm": _classifier(_recurrent("lstm"), 4e-3),
     "vowels-rnn": _classifier(_recurrent("rnn"), 4e-3),
     "vowels-encoder": _classifier(_encoder(), 1e-3),
+    "vowels-attention": _classifier(_encoder(weights=True), 1e-3),
     "vowels-bilstm": _classifier(_recurrent("lstm", bidirectional=True), 4e-3),
     "sunspots-markov": _autoregressive(1, gate=24.5),
     "sunspots-ar": _autoregressive(9, gate=14.5),
@@ -119,5 +136,19 @@ RECIPES = {
         quick=Budget(400, 400, 2e-3, seconds=60),
         seeds=1,
         gate=0.35,
+    ),
+    "kjv-decoder": Recipe(
+        _decoder,
+        full=Budget(400, 400, 2e-3, seconds=600),
+        quick=Budget(400, 400, 2e-3, seconds=60),
+        seeds=1,
+        gate=2.0,
+    ),
+    "captions": Recipe(
+        _captions,
+        full=Budget(400, 12, 2e-3, seconds=600),
+        quick=Budget(400, 12, 2e-3, seconds=60),
+        seeds=1,
+        gate=0.85,
     ),
 }
