@@ -1,0 +1,94 @@
+"""The family through a real server: several outputs, learned and measured first states, and who has no state at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+import headrace
+from headrace.bench.server import Running, serving
+from headrace.client import Client
+from headrace.errors import InvalidInput
+from headrace.export import export_model
+from headrace.training.models import Config, RecurrentClassifier, SequenceModel, build
+
+RECURRENT: Config = {"architecture": "recurrent-classifier", "kind": "lstm", "features": 3, "hidden": 6, "layers": 2}
+LABELS = ["a", "b", "c"]
+FAMILY: dict[str, Config] = {
+    "window": {"architecture": "autoregressive-forecaster", "order": 5},
+    "mixture": {"architecture": "mixture-forecaster", "hidden": 6, "components": 3},
+    "learned": RECURRENT | {"labels": LABELS, "learned": True},
+    "both-ways": RECURRENT | {"labels": LABELS, "bidirectional": True},
+}
+
+
+def made(config: Config) -> SequenceModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(config).eval()
+        for start in model.begin.values() if isinstance(model, RecurrentClassifier) else ():
+            start.data.normal_()
+    return model
+
+
+MODELS = {name: made(config) for name, config in FAMILY.items()}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Running:
+    folder = tmp_path_factory.mktemp("family")
+    for name, model in MODELS.items():
+        export_model(model, model.describe(name), folder, quick=True, console=Console(quiet=True))
+    with serving(folder) as running:
+        yield running
+
+
+def run(server: Running, session: Callable[[Client], Coroutine[None, None, None]]) -> None:
+    async def connected() -> None:
+        async with headrace.connect(server.address) as client:
+            await session(client)
+
+    asyncio.run(asyncio.wait_for(connected(), 30))
+
+
+def values(name: str) -> NDArray[np.float32]:
+    return MODELS[name].describe(name).inputs[0].sample(12, np.random.default_rng(1))
+
+
+@torch.no_grad()
+def eager(name: str) -> dict[str, NDArray[np.float32]]:
+    """The whole sequence through the PyTorch model: its outputs by name."""
+    x = torch.from_numpy(values(name))
+    y, _ = MODELS[name].step(x, torch.tensor([len(x)]), MODELS[name].initial_state(1))
+    outputs = MODELS[name].describe(name).outputs
+    return {o.name: part.numpy() for o, part in zip(outputs, y if isinstance(y, tuple) else [y], strict=True)}
+
+
+@pytest.mark.parametrize("name", ["window", "mixture", "learned"])
+def test_streamed_in_chunks_they_give_what_pytorch_gives(server: Running, name: str) -> None:
+    async def session(client: Client) -> None:
+        async with await client.open(name) as sequence:
+            answers = [await sequence.step(chunk) for chunk in np.split(values(name), [1, 5, 6])]
+        for output, wanted in eager(name).items():
+            parts = [answer if isinstance(answer, np.ndarray) else answer[output] for answer in answers]
+            np.testing.assert_allclose(np.concatenate(parts), wanted, rtol=1e-4, atol=1e-4)
+
+    run(server, session)
+
+
+def test_who_reads_from_both_ends_is_refused_as_a_stream_and_takes_whole_sequences(server: Running) -> None:
+    async def session(client: Client) -> None:
+        with pytest.raises(InvalidInput, match=r"both-ways has no state, so there is no sequence to open: use infer"):
+            await client.open("both-ways")
+        answer = await client.infer("both-ways", values("both-ways"))
+        assert isinstance(answer, np.ndarray)
+        wanted = eager("both-ways")["log_probabilities"]  # [1, classes]
+        np.testing.assert_allclose(answer.reshape(1, -1), wanted, rtol=1e-4, atol=1e-4)
+
+    run(server, session)
