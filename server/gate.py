@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headrace.errors import Overloaded
+from headrace.errors import InvalidInput, Overloaded
 
 from .commands import Barrier, Cancel, Close, Command, Leave, NamedStep, Open, Step
 
@@ -34,7 +34,12 @@ class Gate:
         return f"Gate({self.inside} of {self._most})"
 
     def enter(self, weight: int) -> None:
-        """Raises Overloaded, at once and without effect, if it does not fit."""
+        """Raises, at once and without effect, Overloaded if it does not fit now, InvalidInput if it never can."""
+        if weight > self._most:
+            raise InvalidInput(
+                f"{weight} steps came at once, and at most {self._most} may be queued {self._what}; "
+                f"send at most {self._most} rows in a frame or request"
+            )
         if self.inside + weight > self._most:
             raise Overloaded(
                 f"{self.inside} steps are queued {self._what}, at most {self._most} may be; wait for answers and retry",

@@ -15,6 +15,9 @@ from .lane import Lane
 from .sequences import Name
 from .steps import Answers, steps_answered
 
+#: Characters of a client's name in a message: what it sent may be as large as a frame.
+LONGEST_NAME = 128
+
 
 class Model:
     """One version of a model. Used on the event loop alone; the lanes' threads answer through `deliver`."""
@@ -48,7 +51,8 @@ class Model:
     def submit(self, lane: Lane, command: Command) -> None:
         """The one way into a lane. Steps count until they are answered; opens, cancels and closes until `handled`.
 
-        Raises Overloaded or Unavailable at once, without effect, for what asks for work; what ends work always passes.
+        Raises at once, without effect, for what asks for work: Overloaded or Unavailable, or InvalidInput for more rows
+        than may ever be queued. What ends work always passes.
         """
         if not isinstance(command, Open | Step | NamedStep):
             self._gate.pass_through(weight(command))
@@ -71,6 +75,11 @@ class Model:
         self._gate.leave(sum(steps_answered(answer) for _, answer in answers))
         for sink, answer in answers:
             sink.deliver(answer)
+
+
+def shortened(name: str) -> str:
+    """A client's own word, for a message: quoted, and no longer than names are."""
+    return repr(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
 
 
 class Models:
@@ -101,9 +110,11 @@ class Models:
         """That version, or the newest. Raises UnknownModel, which names what there is."""
         versions = self._versions.get(name)
         if versions is None:
-            raise UnknownModel(f"no model {name!r} is served here; there are: {', '.join(sorted(self._versions))}")
+            raise UnknownModel(
+                f"no model {shortened(name)} is served here; there are: {', '.join(sorted(self._versions))}"
+            )
         if version and version not in versions:
-            raise UnknownModel(f"model {name!r} has no version {version!r}; there are: {', '.join(versions)}")
+            raise UnknownModel(f"model {name!r} has no version {shortened(version)}; there are: {', '.join(versions)}")
         return versions[version] if version else next(reversed(versions.values()))
 
     def find_for(self, name: str, version: str, sequence: Name) -> Model:

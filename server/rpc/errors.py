@@ -26,7 +26,7 @@ from headrace.protos import sequences_pb2 as pb
 #: Where the sequence of a failed step stands, in time steps: as trailing metadata, and with _ for - as parameter.
 EXPECTED_POSITION = "headrace-expected-position"
 
-#: A status travels in a header, and those are bounded; names in a message are the client's own.
+#: Characters of a message. A status travels in a header, and those are bounded; names and shapes are the client's own.
 MOST_DETAILS = 1000
 
 #: When to retry, as gRPC's own retries read it (gRFC A6).
@@ -67,6 +67,11 @@ def status(error: HeadraceError) -> grpc.StatusCode:
     return WIRE[type(error)].status
 
 
+def message(error: HeadraceError) -> str:
+    """What it says, in a bounded length."""
+    return str(error)[:MOST_DETAILS]
+
+
 def trailing_metadata(error: HeadraceError) -> tuple[tuple[str, str], ...]:
     """What a client's program wants to know beside the status, where it is known."""
     known = []
@@ -83,7 +88,7 @@ def milliseconds(seconds: float) -> int:
 
 async def abort(context: grpc.aio.ServicerContext, error: HeadraceError) -> None:
     """Ends the call with the error's status; raises."""
-    await context.abort(status(error), str(error)[:MOST_DETAILS], trailing_metadata(error))
+    await context.abort(status(error), message(error), trailing_metadata(error))
 
 
 def our_fault(error: Exception) -> HeadraceError:

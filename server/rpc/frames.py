@@ -14,7 +14,7 @@ from headrace.spec import Input, ModelSpec
 
 from ..steps import STATELESS, Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps
 from .cells import CELLS, KEYS, POSITIONS, TIMES
-from .errors import error_code, milliseconds
+from .errors import error_code, message, milliseconds
 
 #: About the size of the largest reply frame, unless a single batch's answer is larger.
 FRAME_BYTES = 1 << 20
@@ -53,6 +53,16 @@ def read_columns(steps: pb.Steps) -> Columns:
         rows = f"{len(keys)} keys, {len(positions)} positions and {len(lengths)} lengths"
         raise InvalidInput(f"the columns of a frame need one cell for each row; this one has {rows}")
     return Columns(keys, positions, lengths)
+
+
+def placed(steps: Steps) -> tuple[Steps, list[Failed]]:
+    """The rows whose positions can be meant, and what the others hear: below 0 the lanes have words of their own."""
+    wrong = steps.positions < 0
+    if not wrong.any():
+        return steps, []
+    error = InvalidInput("a step's position counts the time steps before it: 0 or more")
+    below = steps.take(wrong)
+    return steps.take(~wrong), failed_rows(Columns(below.keys, below.positions, below.lengths), error)
 
 
 def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, now: float) -> Steps:
@@ -156,7 +166,7 @@ def _error(answer: Failed) -> pb.Error:
         key=answer.key,
         position=answer.position,
         code=error_code(error),
-        message=str(error),
+        message=message(error),
         expected_position=error.expected_position,
         retry_after_ms=None if error.retry_after is None else milliseconds(error.retry_after),
     )

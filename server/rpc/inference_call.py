@@ -15,7 +15,7 @@ from headrace.spec import Output
 from ..commands import Leave
 from ..models import Models
 from ..steps import Answer, Array, Failed, Stepped, steps_answered
-from .errors import EXPECTED_POSITION, milliseconds, our_fault, status
+from .errors import EXPECTED_POSITION, message, milliseconds, our_fault, status
 from .inference_request import Ask, understand
 from .inference_tensors import encode
 
@@ -120,7 +120,7 @@ def joined(parts: Sequence[Stepped], outputs: Sequence[Output]) -> tuple[Array, 
 
 def refusal(request: str, error: HeadraceError) -> pb.ModelStreamInferResponse:
     """An error in band: the stock response has only a sentence, so the rest goes into parameters."""
-    response = pb.ModelStreamInferResponse(error_message=str(error))
+    response = pb.ModelStreamInferResponse(error_message=message(error))
     response.infer_response.id = request
     parameters = response.infer_response.parameters
     parameters["headrace_status"].string_param = status(error).name

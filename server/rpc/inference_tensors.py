@@ -14,6 +14,7 @@ from headrace.protos import inference_pb2 as pb
 from headrace.ragged import Ragged
 from headrace.spec import LENGTHS, Dtype, Input, ModelSpec, Output
 
+from ..models import shortened
 from ..steps import Array, Rows
 from .cells import CELLS
 
@@ -95,7 +96,7 @@ def _named(spec: ModelSpec, request: pb.ModelInferRequest) -> Tensors:
     known = all(given.name in tensors for given in spec.inputs)
     if not known or not len(heads) == len(tensors) == len(spec.inputs) + (LENGTHS in tensors):
         names, got = ", ".join(given.name for given in spec.inputs), ", ".join(head.name for head in heads)
-        raise InvalidInput(f"{spec.name} takes the inputs {names} once each, not {got or 'none'}")
+        raise InvalidInput(f"{spec.name} takes the inputs {names} once each, not {shortened(got)}")
     return tensors
 
 
@@ -117,7 +118,7 @@ def _lengths(tensor: Tensor, raw: bytes | None) -> Rows:
 
 def _array(dtype: Dtype, shape: tuple[int, ...], tensor: Tensor, raw: bytes | None) -> Array:
     if tensor.datatype != DATATYPE[dtype]:
-        raise InvalidInput(f"input {tensor.name} must be of {DATATYPE[dtype]}, not {tensor.datatype or 'none'}")
+        raise InvalidInput(f"input {tensor.name} must be of {DATATYPE[dtype]}, not {shortened(tensor.datatype)}")
     if min(shape) < 1:
         raise InvalidInput(f"input {tensor.name} has the shape {list(shape)}; every axis must be 1 or more")
     flat = _contents(dtype, tensor) if raw is None else _raw(tensor.name, CELLS[dtype], raw)
@@ -166,7 +167,7 @@ def requested(spec: ModelSpec, request: pb.ModelInferRequest) -> tuple[int, ...]
     names = [output.name for output in spec.outputs]
     for output in request.outputs:
         if output.name not in names:
-            raise InvalidInput(f"{spec.name} has no output {output.name!r}; it has: {', '.join(names)}")
+            raise InvalidInput(f"{spec.name} has no output {shortened(output.name)}; it has: {', '.join(names)}")
         if {"classification", "shared_memory_region"} & set(output.parameters):
             raise InvalidInput(
                 f"output {output.name}: only plain tensors are served, without classification or shared memory"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import AlreadyExists, HeadraceError
 
-from ..handles import Handles, why
+from ..handles import CLOSED, Handles, why
 from ..lane import Lane
 from ..models import Model
 from ..steps import Answer, Closed, Failed, Opened
@@ -49,7 +50,7 @@ class Keys:
         Raises AlreadyExists if the key is in use on another way, InvalidInput if it is too large; without effect.
         """
         code = self._codes[key]
-        if (key in self._live or self._asked[key]) and self._routes[code] != route:
+        if code >= 0 and (key in self._live or self._asked[key]) and self._routes[code] != route:
             raise AlreadyExists(f"key {key} is another sequence of this connection; choose a free key, or close it")
         if route not in self._routes:
             self._routes.append(route)
@@ -58,6 +59,11 @@ class Keys:
     def asked(self, key: int) -> None:
         """An open of the key was posted."""
         self._asked[key] += 1
+
+    def close(self, keys: Iterable[int]) -> None:
+        """Keys of models without states lose their way when their close is posted: no lane knows of them."""
+        for key in keys:
+            self._codes[key] = CLOSED
 
     def heard(self, answer: Answer) -> None:
         """What a lane says of keys, in its order.

@@ -24,6 +24,7 @@ from .frames import (
     Malformed,
     failed_rows,
     in_frames,
+    placed,
     read_cancels,
     read_columns,
     read_keys,
@@ -41,6 +42,14 @@ MODES = {
     pb.REPLACE: Mode.REPLACE,
     pb.REJOIN: Mode.REJOIN,
 }
+
+
+def read_mode(mode: int) -> Mode:
+    """Raises InvalidInput for one that is not known here."""
+    if mode not in MODES:
+        known = ", ".join(f"{number} {each.name}" for number, each in MODES.items())
+        raise InvalidInput(f"there is no open mode {mode}; choose one of {known}")
+    return MODES[mode]
 
 
 class Stream:
@@ -149,9 +158,9 @@ class Stream:
             model = self._models.find_for(open_.model, open_.version, name)
             if model.spec.stateful:
                 check_id(open_.id)
+            mode = read_mode(open_.mode)
             route = Route(model, model.lane(name) if model.spec.stateful else None)
             self._keys.claim(open_.key, route)
-            mode = MODES.get(open_.mode, Mode.FRESH)
             self._post(model, route.pick(), Open(self, open_.key, name, mode, open_.incarnation))
             self._keys.asked(open_.key)
         except HeadraceError as error:
@@ -168,8 +177,10 @@ class Stream:
         codes = self._keys.lookup(keys)
         self._say(*(Failed(key, None, self._keys.why(key)) for key in keys[codes < 0].tolist()))
         for code in set(codes[codes >= 0].tolist()):
-            route = self._keys.route(code)
-            self._post(route.model, route.pick(), Close(self, tuple(keys[codes == code].tolist())))
+            route, closed = self._keys.route(code), tuple(keys[codes == code].tolist())
+            if route.lane is None:
+                self._keys.close(closed)
+            self._post(route.model, route.pick(), Close(self, closed))
 
     def _post(self, model: Model, lane: Lane, command: Open | Cancel | Close) -> None:
         """Counts until the lane has handled it. Never refused for this connection's bound: `_room` waits instead."""
@@ -209,6 +220,9 @@ class Stream:
             self._submit(self._keys.route(code), model, rows.take(codes == code))
 
     def _submit(self, route: Route, model: Model, steps: Steps) -> None:
+        if route.lane is not None:
+            steps, wrong = placed(steps)
+            self._say(*wrong)
         if not len(steps):
             return
         try:
@@ -219,7 +233,7 @@ class Stream:
             self._say(*failed_rows(Columns(steps.keys, steps.positions, steps.lengths), error))
 
     def _enter(self, route: Route, step: Step) -> None:
-        """Counts until its rows are answered. Raises Overloaded or Unavailable, without effect."""
+        """Counts until its rows are answered. Raises as `Model.submit` does, without effect."""
         self._gate.enter(weight(step))
         try:
             route.model.submit(route.pick(), step)

@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from headrace.errors import Overloaded
+from headrace.errors import InvalidInput, Overloaded
 from headrace.server.commands import Barrier, Cancel, Close, Leave, Mode, NamedStep, Open, Step
 from headrace.server.gate import Gate, weight
 
@@ -36,6 +36,8 @@ def test_what_does_not_fit_is_refused_without_effect() -> None:
     with pytest.raises(Overloaded, match="2 steps are queued here, at most 3") as refused:
         gate.enter(2)
     assert refused.value.retry_after is not None
+    with pytest.raises(InvalidInput, match="at most 3 rows"):
+        gate.enter(4)
     gate.enter(1)
     assert gate.inside == 3
 

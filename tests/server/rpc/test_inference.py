@@ -13,11 +13,12 @@ import pytest
 from headrace.errors import Cancelled, DeadlineExceeded, HeadraceError, ModelFailed, WrongPosition
 from headrace.protos import inference_pb2 as pb
 from headrace.server.models import Models
+from headrace.server.rpc.errors import MOST_DETAILS
 from headrace.server.rpc.inference import InferenceService
 from headrace.server.rpc.inference_stream import MOST_UNDER_WAY
 from headrace.server.steps import Answers, Steps, failures
 
-from ..fakes import STATELESS_SUM, SUM, Clock, SumEngine
+from ..fakes import FEATURES, STATELESS_SUM, SUM, Clock, SumEngine
 from .oip import ScriptedLane, add_input, ask, echo, infer, request, served, serving, stream, tensors, with_models
 from .wire import model
 
@@ -160,12 +161,48 @@ def test_errors_have_the_status_of_the_table() -> None:
 
 def test_a_full_server_refuses_at_once() -> None:
     async def check(channel: grpc.aio.Channel) -> None:
+        held = asyncio.ensure_future(infer(channel, step()))
+        await lane.until(lambda lane: bool(lane.steps))
         metadata = await refused(channel, step(), grpc.StatusCode.RESOURCE_EXHAUSTED, "queued")
         assert int(metadata["grpc-retry-pushback-ms"]) > 0
+        held.cancel()
 
     lane = ScriptedLane()
-    with_models(check, served(SUM, lane, queued=0))
+    with_models(check, served(SUM, lane, queued=1))
+    assert len(lane.steps) == 1
+
+
+def test_a_batch_that_no_queue_can_hold_is_told_the_bound() -> None:
+    async def check(channel: grpc.aio.Channel) -> None:
+        batch = request("stateless-sum", np.ones((3, 1, FEATURES), np.float32))
+        await refused(channel, batch, grpc.StatusCode.INVALID_ARGUMENT, "send at most 2 rows in a frame or request")
+
+    lane = ScriptedLane()
+    with_models(check, served(STATELESS_SUM, lane, queued=2))
     assert lane.posted == []
+
+
+def test_what_a_client_named_comes_back_shortened() -> None:
+    async def check(channel: grpc.aio.Channel) -> None:
+        name = "x" * 2_000_000
+        wrong_input, wrong_type, wrong_output, wrong_shape = step(), step(), step(), step()
+        wrong_input.inputs[0].name = wrong_type.inputs[0].datatype = name
+        wrong_output.outputs.add(name=name)
+        wrong_shape.inputs[0].shape.extend([1] * 100_000)
+        call = stream(channel)
+        for message, word in (
+            (request(name), "there are: sum"),
+            (wrong_input, "takes the inputs x"),
+            (wrong_type, "must be of FP32"),
+            (wrong_output, "it has: y, last"),
+            (wrong_shape, "has the shape"),
+        ):
+            await call.write(message)
+            answer = (await call.read()).error_message
+            assert word in answer and len(answer) <= MOST_DETAILS
+        call.cancel()
+
+    with_models(check, served(SUM, ScriptedLane()))
 
 
 def test_what_stock_servers_refuse_is_refused_alike() -> None:

@@ -82,6 +82,19 @@ def test_an_open_that_was_never_posted_blocks_nothing() -> None:
     keys.claim(1, B)
 
 
+def test_a_key_without_state_that_is_closed_has_no_way_and_may_be_used_again() -> None:
+    model = served(STATELESS_SUM, ScriptedLane())
+    keys, route = Keys(), Route(model, None)
+    for _ in range(2):
+        keys.claim(1, route)
+        keys.asked(1)
+    keys.heard(OPENED)
+    keys.close([1])
+    assert "closed" in str(keys.why(1))
+    keys.claim(1, A)
+    assert keys.route(keys.lookup(one())[0]) == A
+
+
 def test_a_key_that_is_too_large_is_refused() -> None:
     keys = Keys()
     with pytest.raises(InvalidInput, match="too large"):

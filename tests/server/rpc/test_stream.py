@@ -25,6 +25,19 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 30))
 
 
+@dataclass
+class HeldEngine(SumEngine):
+    """Runs when it is let, and says when it was asked to."""
+
+    asked: threading.Event = field(default_factory=threading.Event)
+    let: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, batch: Batch) -> Outcome:
+        self.asked.set()
+        assert self.let.wait(20)
+        return super().run(batch)
+
+
 def test_open_step_and_close_in_one_frame() -> None:
     async def test() -> None:
         clock = Clock()
@@ -134,10 +147,16 @@ def test_the_key_of_a_dead_sequence_may_be_used_in_another_lane(end: str) -> Non
 def test_an_open_is_bounded_and_a_drain_refuses_it() -> None:
     async def test() -> None:
         clock = Clock()
-        full, models = model(clock, queued=0), Models([model(clock, version="2")])
+        engine = HeldEngine(40)
+        full, models = model(clock, engine=engine, queued=1), Models([model(clock, version="2")])
         async with serving(Models([full]), clock) as (channel, _):
-            (error,) = (await Wire(channel).ask(opens(1), 1)).errors
+            wire = Wire(channel)
+            await wire.ask(opens(1), 1)
+            await wire.send(stepping([(1, 0, [1])]))
+            await asyncio.to_thread(engine.asked.wait, 20)
+            (error,) = (await wire.ask(opens(2), 1)).errors
             assert (error.code, error.retry_after_ms > 0) == (pb.OVERLOADED, True)
+            engine.let.set()
         async with serving(models, clock) as (channel, _):
             wire = Wire(channel)
             await wire.ask(opens(1), 1)
@@ -197,9 +216,10 @@ def test_what_cannot_be_opened_is_a_typed_error_of_its_key() -> None:
                     pb.Open(key=5, model="sum", id="gone", mode=pb.RESUME),
                     pb.Open(key=1 << 21, model="sum", id="b"),
                     pb.Open(key=6, model="sum", id="b", tenant="t" * 129),
+                    pb.Open(key=7, model="sum", id="c", mode=99),  # type: ignore[arg-type]
                 ]
             )
-            reply = await wire.ask(frame, 7)
+            reply = await wire.ask(frame, 8)
             codes = {e.key: e.code for e in reply.errors}
             assert codes == {
                 1: pb.UNKNOWN_MODEL,
@@ -209,8 +229,13 @@ def test_what_cannot_be_opened_is_a_typed_error_of_its_key() -> None:
                 5: pb.UNKNOWN_SEQUENCE,
                 1 << 21: pb.INVALID_INPUT,
                 6: pb.INVALID_INPUT,
+                7: pb.INVALID_INPUT,
             }
             assert all(len(e.message) > 20 for e in reply.errors)
+            (error,) = (await wire.ask(opens(8, model="x" * 2000, version="y"), 1)).errors
+            assert len(error.message) < 300 and error.message.endswith("there are: sum")
+            (error,) = (await wire.ask(opens(8, version="y" * 2000), 1)).errors
+            assert len(error.message) < 300 and error.message.endswith("there are: 1")
 
     run(test())
 
@@ -241,7 +266,7 @@ def rows(frame: pb.Request, **columns: bytes | list[bytes]) -> pb.Request:
         (stepping([(1, 1, [float("nan")])]), 1, "NaN"),
         (stepping([(1, 1, [1.0] * 17)]), 1, "at most 16"),
         (stepping([(9, 0, [1])]), 9, "not opened"),
-        (stepping([(1, -1, [1])]), 1, "expects position 1"),
+        (stepping([(1, -1, [1])]), 1, "0 or more"),
         (stepping([(1, 2**62, [1])]), 1, "expects position 1"),
         (pb.Request(closes=np.array([9], "<u4").tobytes()), 9, "not opened"),
         (pb.Request(closes=b"\1"), None, "cut short"),
@@ -280,19 +305,6 @@ def test_lengths_whose_sum_overflows_are_refused() -> None:
     run(test())
 
 
-@dataclass
-class HeldEngine(SumEngine):
-    """Runs when it is let, and says when it was asked to."""
-
-    asked: threading.Event = field(default_factory=threading.Event)
-    let: threading.Event = field(default_factory=threading.Event)
-
-    def run(self, batch: Batch) -> Outcome:
-        self.asked.set()
-        assert self.let.wait(20)
-        return super().run(batch)
-
-
 def test_beyond_the_bounds_rows_are_refused_at_once_with_a_hint() -> None:
     async def test() -> None:
         clock, engine = Clock(), HeldEngine(40)
@@ -309,6 +321,20 @@ def test_beyond_the_bounds_rows_are_refused_at_once_with_a_hint() -> None:
             assert {e.code for e in reply.errors} == {pb.OVERLOADED}
             engine.let.set()
             assert sums(await second.ask(stepping([(3, 0, [7])]), 1)) == {3: [7]}
+
+    run(test())
+
+
+def test_a_frame_that_no_queue_can_hold_is_told_the_bound() -> None:
+    async def test() -> None:
+        clock = Clock()
+        async with serving(Models([model(clock)]), clock, connection_rows=2) as (channel, _):
+            wire = Wire(channel)
+            await wire.ask(opens(1, 2, 3), 3)
+            reply = await wire.ask(stepping([(1, 0, [1]), (2, 0, [1]), (3, 0, [1])]), 3)
+            assert {(e.code, e.HasField("retry_after_ms")) for e in reply.errors} == {(pb.INVALID_INPUT, False)}
+            assert "at most 2 rows in a frame" in reply.errors[0].message
+            assert sums(await wire.ask(stepping([(1, 0, [1]), (2, 0, [1])]), 2)) == {1: [1], 2: [1]}
 
     run(test())
 

@@ -71,9 +71,9 @@ def opens(*keys: int, model: str = "sum", **fields: Any) -> pb.Request:
     return pb.Request(opens=[pb.Open(key=k, model=model, id=f"s{k}", incarnation=k + 1, **fields) for k in keys])
 
 
-def stepping(rows: Sequence[tuple[int, int, Sequence[float]]], **fields: Any) -> pb.Request:
+def stepping(rows: Sequence[tuple[int, int, Sequence[float]]], *, dtype: str = "<f4", **fields: Any) -> pb.Request:
     """(key, position, value of each time step) of each row; a value stands for all features."""
-    values = np.array([v for _, _, vs in rows for v in vs], "<f4").repeat(FEATURES)
+    values = np.array([v for _, _, vs in rows for v in vs], dtype).repeat(FEATURES)
     steps = pb.Steps(
         keys=np.array([r[0] for r in rows], "<u4").tobytes(),
         positions=np.array([r[1] for r in rows], "<i8").tobytes(),
