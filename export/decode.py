@@ -20,7 +20,7 @@ from headrace.spec import FILLED, LENGTHS, PAST, ModelSpec
 from .caches import plain
 from .kept import END
 from .runners import runtime
-from .streams import Named
+from .streams import Named, Runner
 
 START = "start.onnx"
 """The file of a start graph, beside the model's."""
@@ -32,18 +32,21 @@ Choose = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 class Loop:
     """A model with caches, ready to be run."""
 
-    def __init__(self, graph: onnx.ModelProto, spec: ModelSpec, start: onnx.ModelProto | None = None) -> None:
-        self.spec = spec
-        self._run = runtime(plain(graph, spec))
-        self._start = runtime(start) if start is not None else None
+    def __init__(self, spec: ModelSpec, run: Runner, start: Runner | None = None) -> None:
+        self.spec, self._run, self._start = spec, run, start
 
     @classmethod
-    def of(cls, file: Path) -> Loop:
+    def of(cls, graph: onnx.ModelProto, spec: ModelSpec, start: onnx.ModelProto | None = None) -> Loop:
+        """An exported graph and, if the model has one, its start graph."""
+        return cls(spec, runtime(plain(graph, spec)), runtime(start) if start is not None else None)
+
+    @classmethod
+    def load(cls, file: Path) -> Loop:
         """The exported model at `file`. Raises ConfigurationError if it cannot be used, or has no caches."""
         graph, spec = read_model(file)
         if not spec.caches:
             raise ConfigurationError(f"{file} is of a model without caches; nothing is to be decoded with it")
-        return cls(graph, spec, read_model(file.with_name(START))[0] if spec.start else None)
+        return cls.of(graph, spec, read_model(file.with_name(START))[0] if spec.start else None)
 
     def open(self, rows: int) -> Decoding:
         """As many fresh sequences."""

@@ -37,7 +37,7 @@ def start_files(
     started, encoder = spec.started(), encoder_of(model)
     first = to_onnx(encoder, started, opset(graph))
     report = verify(encoder, first, started, grid=LIGHT if quick else FULL, console=console)
-    together(model, Loop(graph, spec, first))
+    together(model, Loop.of(graph, spec, first))
     described = with_spec(first, started.model_copy(update={"parity": report.parity, "versions": spec.versions}))
     onnx.checker.check_model(described, full_check=True)
     return {START: described.SerializeToString()}
