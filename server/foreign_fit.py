@@ -11,6 +11,7 @@ import onnx
 
 from headrace.contract import Declared, declared
 from headrace.foreign import BATCH, TIME, Axes, Constant, Foreign, ForeignInput
+from headrace.spec import LENGTHS
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ def _name_problems(foreign: Foreign) -> Iterator[str]:
     ins, outs = {i.name for i in foreign.inputs}, {o.name for o in foreign.outputs}
     if both := sorted(ins & outs):
         yield f"{', '.join(both)}: an input and an output need different names; `tensor` says what the graph calls it"
+    if LENGTHS in ins | outs:
+        yield f"{LENGTHS}: the name is taken; say another, and `tensor` for what the graph calls it"
     for output in foreign.outputs:
         if output.labels and output.shape[-1:] != (len(output.labels),):
             yield f"output {output.name}: {len(output.labels)} labels do not fit axes {_written(output.axes)}"

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("headrace", "server", "training", "export", "protos", "bench")
-PACKAGES = ("headrace.client", *(f"headrace.{folder}" for folder in FOLDERS[1:]))
+PACKAGES = ("headrace.client", "headrace.adopt", *(f"headrace.{folder}" for folder in FOLDERS[1:]))
 CEILING = 300
 
 LEAVES = ("headrace.spec", "headrace.errors", "headrace.ragged", "headrace.contract", "headrace.foreign")
@@ -24,6 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace.__main__": ("headrace.cli",),
     **dict.fromkeys(LEAVES, LEAVES),
     "headrace.protos": (),
+    "headrace.adopt": LEAVES,
     "headrace.training": LEAVES,
     "headrace.export": (*LEAVES, "headrace.training"),
     "headrace.server": LEAVES,
@@ -40,7 +41,10 @@ DISPATCHERS = ("headrace.cli",)
 #: Library → where it may be imported.
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("headrace.training", "headrace.export", "headrace.bench.reference"),
-    "onnxruntime": ("headrace.server.engine", "headrace.server.device", "headrace.export", "headrace.bench.bare"),
+    "onnxruntime": (
+        *("headrace.server.engine", "headrace.server.device", "headrace.export", "headrace.bench.bare"),
+        "headrace.adopt.probe",
+    ),
     "grpc": ("headrace.server.rpc", "headrace.server.app", "headrace.client", "headrace.bench"),
     "prometheus_client": ("headrace.server.metrics", "headrace.server.health", "headrace.server.app"),
 }

@@ -166,6 +166,7 @@ def test_everything_that_does_not_fit_is_named_at_once() -> None:
             "input x: context and lengths do not go together",
         ),
         (SUM, {"states": [{**SUM.given["states"][0], "initial": [1.0]}]}, "initial has 1 cells, not the 2"),
+        (CELL, {"inputs": [{"name": "lengths", "axes": ["batch"]}]}, "lengths: the name is taken"),
         (SUM, {"name": "no name"}, "name: String should match"),
         (SUM, {"states": [{**SUM.given["states"][0], "axes": ["time", 2]}]}, "no time axis"),
     ],

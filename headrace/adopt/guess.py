@@ -1,0 +1,85 @@
+"""What each tensor is likely to be, from its name, dtype and declared axes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from headrace.contract import Declared
+from headrace.foreign import BATCH, TIME, Axes
+
+from .facts import Facts
+from .pairs import Pairs
+from .pairs import guess as guess_pairs
+
+#: Stands where a size is not known; no `model.toml` is read that still has one.
+UNDECIDED = 0
+
+BATCHES = re.compile(r"(?i)^(b|n|bs|rows?|.*batch.*)$")
+TIMES = re.compile(r"(?i)^(t|l|s|.*(time|seq|len|frame|step|token|chunk|sample).*)$")
+LENGTHS = re.compile(r"(?i)(len|length|lengths|lens|sizes?)(_?\d+)?$")
+MASKS = re.compile(r"(?i)mask")
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The graph's inputs, by what they are taken for; names."""
+
+    inputs: tuple[str, ...]
+    pairs: Pairs
+    constants: tuple[str, ...]
+    lengths: str | None
+
+    @property
+    def results(self) -> frozenset[str]:
+        """Outputs that are states."""
+        return frozenset(self.pairs.found.values())
+
+
+def roles(facts: Facts) -> Roles:
+    pairs = guess_pairs(facts.inputs, facts.outputs)
+    free = {name: tensor for name, tensor in facts.inputs.items() if name not in pairs.found}
+    lengths = next((name for name, tensor in free.items() if LENGTHS.search(name) and _counts(tensor)), None)
+    constants = tuple(name for name, tensor in free.items() if name != lengths and _is_constant(tensor))
+    inputs = tuple(name for name in free if name not in constants and name != lengths)
+    if not inputs:  # whatever they are called, something must go in
+        return Roles(tuple(free), pairs, (), None)
+    return Roles(inputs, pairs, constants, lengths)
+
+
+def axes_of(tensor: Declared, *, time: bool) -> Axes:
+    """Batch and time by the names of symbolic axes; where they have none that tells, batch comes first."""
+    there = tensor.axes or ()
+    batch, when = _batch(there), None
+    if time:
+        when = _first(there, TIMES, but=batch)
+        when = when if when is not None else _first(there, None, but=batch)
+    named = {batch: BATCH, when: TIME}
+    return tuple(named.get(place) or (axis if isinstance(axis, int) else UNDECIDED) for place, axis in enumerate(there))
+
+
+def _batch(there: tuple[int | str, ...]) -> int | None:
+    """A graph that fixes its batch at 1 has it in front, or its time axis is the first symbolic one behind."""
+    named = _first(there, BATCHES)
+    if named is not None:
+        return named
+    if there[:1] == (1,):
+        return 0
+    others = [p for p, axis in enumerate(there) if isinstance(axis, str) and not TIMES.match(axis)]
+    return others[0] if others else None
+
+
+def _first(there: tuple[int | str, ...], names: re.Pattern[str] | None, but: int | None = None) -> int | None:
+    for place, axis in enumerate(there):
+        if isinstance(axis, str) and place != but and (names is None or names.match(axis)):
+            return place
+    return None
+
+
+def _counts(tensor: Declared) -> bool:
+    return tensor.dtype in ("int32", "int64") and len(tensor.axes or ()) <= 2
+
+
+def _is_constant(tensor: Declared) -> bool:
+    """Of fixed shape, and no more than one cell: a batch or a time axis has no place in it."""
+    return tensor.axes is not None and all(axis == 1 for axis in tensor.axes) and len(tensor.axes) <= 1
