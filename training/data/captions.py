@@ -19,8 +19,9 @@ GREYS = "ABCDEFGHIJKLMNOPQ"
 #: Stands between caption and picture.
 END = "\n"
 
-#: All that captions and pictures are written with.
-SYMBOLS = END + " 0123456789" + GREYS + "abcdefghijklmnopqrstuvwxyz"
+#: What captions are written with, and all that a text is.
+CAPTION_LETTERS = " 0123456789abcdefghijklmnopqrstuvwxyz"
+SYMBOLS = END + CAPTION_LETTERS + GREYS
 
 #: The id of the first grey; the others follow.
 FIRST = SYMBOLS.index(GREYS[0])
