@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import lzma
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,32 +26,7 @@ CHUNK, CONTEXT, RATE = 512, 64, 16_000
 OTHERS = 64
 
 SPEECH = Path(__file__).with_name("data") / "goforward.raw.xz"
-MODEL_TOML = """
-task = "voice activity: the probability that a chunk of 32 ms is speech"
-
-[chunk]
-exactly = 512
-padded_end = true
-
-[[inputs]]
-name = "input"
-axes = ["batch", "time"]
-context = 64
-
-[[outputs]]
-name = "output"
-axes = ["batch", 1]
-
-[[states]]
-name = "state"
-input = "state"
-output = "stateN"
-axes = [2, "batch", 128]
-
-[[constants]]
-tensor = "sr"
-value = 16000
-"""
+DOCUMENT = Path(__file__).parents[1] / "docs" / "adopt.md"
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +39,13 @@ def silero() -> Path:
 
 @pytest.fixture(scope="module")
 def folder(silero: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Silero with the `model.toml` of the document."""
     models = tmp_path_factory.mktemp("models")
     place = models / "silero" / "1"
     place.mkdir(parents=True)
     shutil.copy(silero, place / "model.onnx")
-    (place / "model.toml").write_text(MODEL_TOML)
+    (block,) = re.findall(r"^```toml\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    (place / "model.toml").write_text(block)
     return models
 
 
