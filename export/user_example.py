@@ -52,6 +52,10 @@ def read(module: nn.Module, example: Example, time_first: bool) -> tuple[Call, t
     takes = LENGTHS in parameters and not (isinstance(example, Mapping) and LENGTHS in example)
     named = _named(module, example)
     positional = not set(named) <= set(parameters)
+    if positional and isinstance(example, Mapping):
+        raise ConfigurationError(
+            f"the example names {', '.join(set(named) - set(parameters))}, forward takes {', '.join(parameters)}"
+        )
     call = Call(tuple(named), positional, takes, time_first)
     tensors = tuple(x.transpose(0, 1) if time_first else x for x in named.values())
     _refuse(named, tensors)

@@ -122,11 +122,10 @@ def _probed(
 
 
 def _refuse_memory(module: nn.Module, call: Call, first: _Probed, wishes: Wishes) -> None:
-    """The same input again: what a module keeps on itself shows in another answer, or in another beginning."""
+    """The same input again and again: what a module keeps on itself shows in another answer, or another beginning."""
     before = {path: _kept(part) for path, part in module.named_modules()}
-    again = _probed(module, call, first.inputs, first.size, wishes)
-    same = all(torch.equal(a, b) for (_, a), (_, b) in zip(first.results, again.results, strict=True))
-    if same and all(_begins_alike(first, again, path) for path in first.seen.runs):
+    again = [_probed(module, call, first.inputs, first.size, wishes) for _ in range(2)]
+    if all(_alike(first, other) for other in again):
         return
     changed = [
         f"{_at(path)}: {name}"
@@ -140,9 +139,12 @@ def _refuse_memory(module: nn.Module, call: Call, first: _Probed, wishes: Wishes
     )
 
 
-def _begins_alike(a: _Probed, b: _Probed, path: str) -> bool:
-    pairs = zip(a.seen.runs[path][0].start, b.seen.runs[path][0].start, strict=False)
-    return all(torch.equal(one, other) for one, other in pairs)
+def _alike(a: _Probed, b: _Probed) -> bool:
+    """Whether two runs gave the same, their layers beginning from the same."""
+    pairs = [(x, y) for (_, x), (_, y) in zip(a.results, b.results, strict=True)]
+    for path, runs in a.seen.runs.items():
+        pairs += zip(runs[0].start, b.seen.runs[path][0].start, strict=False)
+    return all(torch.equal(x, y) for x, y in pairs)
 
 
 def _kept(part: nn.Module) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,26 @@ def export_user_module(
 def built(target: str) -> nn.Module:
     """What "my.package:build" gives. Raises ConfigurationError, with the reason, if that is no module."""
     package, _, attribute = target.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        build: Callable[[], Any] = vars(import_module(package))[attribute]
-        module = build if isinstance(build, nn.Module) else build()
+        with _found_here():
+            build: Callable[[], Any] = vars(import_module(package))[attribute]
+            module = build if isinstance(build, nn.Module) else build()
     except Exception as error:
         raise ConfigurationError(f"{target} gives no module ({type(error).__name__}: {error})") from error
     if not isinstance(module, nn.Module):
         raise ConfigurationError(f"{target} gives a {type(module).__name__}, not an nn.Module")
     return module
+
+
+@contextmanager
+def _found_here() -> Iterator[None]:
+    """While open, packages are found in the current folder too, as `python -m` does."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
 
 def _run(file: Path) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Tagger(nn.Module):
         super().__init__()
         layer = nn.TransformerEncoderLayer(8, 2, 16, norm_first=norm_first, batch_first=batch_first)
         self.embed, self.place, self.out = nn.Linear(4, 8), nn.Embedding(64, 8), nn.Linear(8, 3)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.batch_first, self.causal = batch_first, causal
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,154 @@
+"""Modules as people write them, exported as they are; the parity check inside compares with each sequence alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from headrace.errors import ConfigurationError
+from headrace.export import export_module
+from headrace.export.parity import LIGHT, verify
+from headrace.export.user_example import Example, read
+from headrace.export.user_module import Alone
+from headrace.export.user_plan import Plan, Wishes, plan
+from headrace.export.user_trace import to_onnx
+from headrace.spec import METADATA_KEY, ModelSpec
+
+from . import zoo
+
+FLOATS, TOKENS = torch.zeros(2, 6, 4), torch.tensor([[0, 1, 2], [3, 4, 5]])
+
+
+@dataclass(frozen=True, slots=True)
+class Animal:
+    """A module of the zoo, an example for it, and what its spec must say: states with shapes, outputs with axes."""
+
+    make: Callable[[], nn.Module]
+    example: Example
+    states: Mapping[str, tuple[int, ...]]
+    outputs: str
+    options: Mapping[str, Any]
+
+
+def animal(make: Callable[[], nn.Module], example: Example, states: Any, outputs: str, **options: Any) -> Animal:
+    return Animal(make, example, states, outputs, options)
+
+
+def compiled_inside() -> nn.Module:
+    """Compiled around, and a layer by itself once more."""
+    module = zoo.LastStep()
+    module.head = torch.compile(module.head)  # type: ignore[assignment]
+    whole: nn.Module = torch.compile(module)  # type: ignore[assignment]
+    return whole
+
+
+ZOO = {
+    "language-model": animal(zoo.LanguageModel, TOKENS, {"rnn.h": (2, 8)}, "y [time, 50]"),
+    "state-is-the-answer": animal(zoo.Speaker, FLOATS, {"lstm.h": (2, 8), "lstm.c": (2, 8)}, "y [1, 3]"),
+    "projected": animal(lambda: zoo.Speaker(proj_size=5), FLOATS, {"lstm.h": (2, 5), "lstm.c": (2, 8)}, "y [1, 3]"),
+    "both-directions": animal(lambda: zoo.Speaker(bidirectional=True), FLOATS, {}, "y [1, 3]"),
+    "last-step": animal(zoo.LastStep, FLOATS, {"rnn.h": (1, 8)}, "y [1, 3]"),
+    "time-first": animal(
+        zoo.TwoInARow, FLOATS.transpose(0, 1), {"first.h": (2, 8), "second.h": (1, 6)}, "y [time, 6]", time_first=True
+    ),
+    "learned-beginning": animal(zoo.Learned, FLOATS, {"core.h": (1, 8)}, "scores [time, 3], summary [1, 8]"),
+    "two-inputs": animal(
+        zoo.TwoInputs, (TOKENS, torch.zeros(2, 3, 2)), {"rnn.h": (1, 8), "rnn.c": (1, 8)}, "y [time, 3]"
+    ),
+    "packs-by-itself": animal(zoo.Packing, FLOATS, {}, "y [1, 3]"),
+    "loops-over-cells": animal(zoo.Cells, FLOATS, {"low.h": (8,), "low.c": (8,), "high.h": (6,)}, "y [time, 3]"),
+    "encoder": animal(zoo.Tagger, FLOATS, {}, "y [time, 3]"),
+    "encoder-norm-first": animal(lambda: zoo.Tagger(True, False), FLOATS, {}, "y [time, 3]"),
+    "encoder-causal": animal(lambda: zoo.Tagger(causal=True), FLOATS, {}, "y [time, 3]"),
+    "attention": animal(zoo.Attentive, FLOATS, {}, "y [time, 3]"),
+    "a-layer-itself": animal(lambda: nn.GRU(4, 8), FLOATS, {"h": (1, 8)}, "y [time, 8]", time_first=True),
+    "weight-norm": animal(
+        lambda: weight_norm(nn.GRU(4, 8, batch_first=True), "weight_hh_l0"), FLOATS, {"h": (1, 8)}, "y [time, 8]"
+    ),
+    "spectral-norm": animal(
+        lambda: nn.Sequential(spectral_norm(nn.Linear(4, 6)), nn.LSTM(6, 8, batch_first=True)),
+        FLOATS,
+        {"1.h": (1, 8), "1.c": (1, 8)},
+        "y [time, 8]",
+    ),
+    "data-parallel": animal(lambda: nn.DataParallel(zoo.LastStep()), FLOATS, {"rnn.h": (1, 8)}, "y [1, 3]"),
+    "compiled": animal(compiled_inside, FLOATS, {"rnn.h": (1, 8)}, "y [1, 3]"),
+}
+
+
+def spec_of(path: Path) -> ModelSpec:
+    return next(ModelSpec.from_json(p.value) for p in onnx.load(path).metadata_props if p.key == METADATA_KEY)
+
+
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of torch.compile's own imports
+def test_the_zoo_is_exported_as_it_is(name: str, tmp_path: Path, console: Console) -> None:
+    torch.manual_seed(0)
+    one = ZOO[name]
+    path = export_module(one.make(), one.example, tmp_path, name, quick=True, console=console, **one.options)
+    spec = spec_of(path)
+    assert {state.name: state.shape for state in spec.states} == one.states
+    assert f"-> {one.outputs}  parity" in spec.summary()
+    assert spec.chunk.whole == (not one.states) and (spec.chunk.longest == 1) == (name == "loops-over-cells")
+    assert spec.parity is not None and 0 < spec.parity.error < 1e-5
+
+
+def test_inputs_have_their_names_and_vocabularies(tmp_path: Path, console: Console) -> None:
+    path = export_module(zoo.TwoInputs(), ZOO["two-inputs"].example, tmp_path, "two", quick=True, console=console)
+    found = [(i.name, i.dtype, i.shape, i.vocabulary) for i in spec_of(path).inputs]
+    assert found == [("words", "int64", (), 9), ("loudness", "float32", (2,), None)]
+
+
+def test_a_learned_beginning_stands_in_the_spec(tmp_path: Path, console: Console) -> None:
+    module = zoo.Learned()
+    path = export_module(module, {"values": FLOATS}, tmp_path, "learned", quick=True, console=console)
+    (state,) = spec_of(path).states
+    np.testing.assert_array_equal(state.cells(), module.begin[0].detach().numpy())
+
+
+def test_the_module_is_left_as_it_was(tmp_path: Path, console: Console) -> None:
+    module = zoo.Packing().eval()
+    before = {path: vars(part).copy() for path, part in module.named_modules()}
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    export_module(module, FLOATS, tmp_path, "kept", quick=True, console=console)
+    assert {path: vars(part) for path, part in module.named_modules()} == before
+    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
+    assert zoo.pack_padded_sequence is nn.utils.rnn.pack_padded_sequence
+
+
+def test_enlarged_weights_are_tried_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    console = Console(record=True, width=300)
+    export_module(zoo.Learned(), FLOATS, tmp_path, "strained", console=console)
+    assert "stateful  values [time, 4] -> scores [time, 3], summary [1, 8]" in console.export_text()
+
+
+@cache
+def unstreamable() -> tuple[nn.Module, Plan]:
+    """A layer of both directions, said to be streamable."""
+    torch.manual_seed(0)
+    module = zoo.Speaker(bidirectional=True).eval()
+    call, tensors = read(module, FLOATS, False)
+    found = plan(module, call, tensors, Wishes("wrong"))
+    return module, found
+
+
+def test_parity_can_fail(console: Console) -> None:
+    """Other weights than those that were traced."""
+    module, found = unstreamable()
+    graph = to_onnx(module, found).graph
+    with torch.no_grad():
+        module.get_parameter("lstm.weight_hh_l0_reverse").mul_(1.1)
+    with pytest.raises(ConfigurationError, match="ONNX Runtime and PyTorch differ"):
+        verify(Alone(module, found), graph, found.spec, grid=LIGHT, console=console)

@@ -1,0 +1,201 @@
+"""What cannot be exported is refused with the layer, the reason and the line, and nothing is published."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from headrace.errors import ConfigurationError
+from headrace.export import export_module
+
+from . import zoo
+
+FLOATS = torch.zeros(2, 6, 4)
+
+
+class Base(nn.Module):
+    """A layer and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.GRU(4, 8, batch_first=True), nn.Linear(8, 3)
+
+
+class Twice(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.rnn(x)[0] + self.rnn(-x)[0])
+
+
+class FromTheInput(Base):
+    def forward(self, x: Tensor) -> Any:
+        begin = x.mean(1)[None].repeat(1, 1, 2)
+        return self.head(self.rnn(x, begin)[0])
+
+
+class Remembers(Base):
+    memory: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Any:
+        y, h = self.rnn(x, self.memory if self.memory is not None and self.memory.shape[1] == x.shape[0] else None)
+        self.memory = h.detach()
+        return self.head(y)
+
+
+class Branches(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        if y.sum() > 0:
+            y = -y
+        return self.head(y)
+
+
+class Counts(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.rnn(x)[0]).reshape(len(x), -1, 3)
+
+
+class Mean(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        return self.head(y.mean(1))
+
+
+class Tail(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        return self.head(y[:, -1:]).squeeze(1)
+
+
+class Softmax(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        return self.head(y.softmax(1))
+
+
+class Flip(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x.flip(1))
+        return self.head(y)
+
+
+class Convolution(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return self.head(self.rnn(x)[0])
+
+
+class Pooling(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        weights = y[:, :, :1].softmax(1)
+        return self.head((weights.transpose(1, 2) @ y).squeeze(1))
+
+
+class Shortens(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.rnn(x[:, ::2])[0][:, -1])
+
+
+class OwnLayer(nn.GRU):
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Any:  # type: ignore[override]
+        return super().forward(input * 2, hx)
+
+
+class Numbers(nn.Module):
+    def forward(self, ids: Tensor) -> Tensor:
+        return nn.functional.one_hot(ids, 8).float()
+
+
+def line(kind: type[nn.Module], code: str) -> str:
+    """`file:line` of the first line of a class that has this code."""
+    lines, first = inspect.getsourcelines(kind)
+    return f"{Path(__file__).name}:{first + next(k for k, text in enumerate(lines) if code in text)}"
+
+
+def refused(module: nn.Module, example: Any, tmp_path: Path, **options: Any) -> str:
+    torch.manual_seed(0)
+    with pytest.raises(ConfigurationError) as caught:
+        export_module(
+            module, example, tmp_path / "models", "refused", quick=True, console=Console(quiet=True), **options
+        )
+    assert not (tmp_path / "models").exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Twice, "rnn: GRU is called 2 times for 5 time steps, so that it has no one state"),
+        (FromTheInput, "rnn: its initial state depends on the input, which needs a start graph"),
+        (Remembers, "keeps a state on itself between calls (the module: memory)"),
+        (Shortens, "rnn: GRU runs over 3 time steps where the input has 5"),
+        (lambda: nn.Sequential(nn.Linear(4, 4), OwnLayer(4, 8)), "1: OwnLayer has a forward of its own"),
+        (lambda: torch.jit.script(nn.Linear(4, 4)), "the module is scripted"),
+        (lambda: zoo.LastStep().double(), "rnn.weight_ih_l0 is torch.float64: call .float()"),
+        (Counts, "the example's number of rows alone; write x.size(0), not len(x)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_layers_and_reasons_are_named(make: Callable[[], nn.Module], words: str, tmp_path: Path) -> None:
+    assert words in refused(make(), FLOATS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "operator", "code"),
+    [
+        (Mean, "mean over time", "y.mean(1)"),
+        (Tail, "slice over time", "y[:, -1:]"),
+        (Softmax, "softmax over time", "y.softmax(1)"),
+        (Flip, "flip over time", "x.flip(1)"),
+        (Convolution, "conv1d over time", "self.conv(x"),
+        (Pooling, "matmul over time", "@ y"),
+    ],
+)
+def test_what_looks_across_time_is_named_with_the_users_line(
+    kind: type[nn.Module], operator: str, code: str, tmp_path: Path
+) -> None:
+    words = refused(kind(), FLOATS, tmp_path)
+    assert "PyTorch differ by" in words and f"{operator} at " in words
+    assert line(kind, code) in words
+
+
+def test_control_flow_by_values_is_named_with_the_users_line(tmp_path: Path) -> None:
+    words = refused(Branches(), FLOATS, tmp_path)
+    assert "cannot be traced" in words and line(Branches, "if y.sum() > 0") in words
+
+
+def test_integers_need_a_vocabulary(tmp_path: Path) -> None:
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    assert "input ids has integers that no nn.Embedding takes" in refused(Numbers(), ids, tmp_path)
+    module = nn.Sequential(Numbers(), nn.GRU(8, 8, batch_first=True))
+    export_module(module, ids, tmp_path, "numbers", quick=True, vocabulary={"input": 8}, console=Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [
+        (torch.zeros(2, 6, 4, dtype=torch.float64), "float32 or int64; x"),
+        (torch.zeros(6), "[rows, time, ...]"),
+        ((), "there are none"),
+        ((FLOATS, torch.zeros(2, 5, 4)), "differ in rows or time"),
+        ({"x": FLOATS, "z": FLOATS}, "the example names z, forward takes x"),
+        (torch.zeros(2, 6, 5), "cannot be run (RuntimeError)"),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused(example: Any, words: str, tmp_path: Path) -> None:
+    assert words in refused(zoo.LastStep(), example, tmp_path)
+
+
+def test_cells_are_stepped_not_taken_whole(tmp_path: Path) -> None:
+    assert "loops over cells" in refused(zoo.Cells(), FLOATS, tmp_path, whole=True)
