@@ -15,7 +15,7 @@ from rich.console import Console
 
 from headrace import training
 from headrace.contract import read_model
-from headrace.export import export_checkpoint
+from headrace.export import export_checkpoint, export_model
 from headrace.spec import ModelSpec, Score
 from headrace.training import curve, pictures
 from headrace.training.runs import CHECKPOINT, Record
@@ -32,6 +32,9 @@ in ragged batches. Training times are of one thread of a shared core, all seeds 
 """
 
 ATTENTION, INTERVALS = "vowels-encoder", "sunspots-mixture"
+
+#: Models that are others' weights with more to say: of which task, and what is asked of it.
+COMPANIONS = {"vowels-attention": (ATTENTION, "weights"), "sunspots-sampled": (INTERVALS, "sampled")}
 DPI = 55
 
 
@@ -54,22 +57,26 @@ def make(tasks: Sequence[str], runs: Path, models: Path, page: Path, console: Co
     for task in tasks:
         if not training.finished(task, runs):
             training.run(task, out=runs, quick=False, console=console)
-        if not newest(task, runs, models):
+        if not newest(task, task, runs, models):
             export_checkpoint(runs / task / CHECKPOINT, models, console=console)
+    for name, (task, asked) in COMPANIONS.items():
+        if task in tasks and not newest(name, task, runs, models):
+            model, spec = training.load(runs / task / CHECKPOINT, **{asked: True})
+            export_model(model, spec.model_copy(update={"name": name}), models, console=console)
     write(page, [made(task, runs, models) for task in tasks])
     console.print(f"{page}: {len(tasks)} models")
 
 
-def newest(task: str, runs: Path, models: Path) -> Path | None:
-    """The latest published file of the task's model, if it is younger than its checkpoint."""
-    files = sorted((models / task).glob("*/model.onnx"), key=lambda file: file.stat().st_mtime)
+def newest(model: str, task: str, runs: Path, models: Path) -> Path | None:
+    """The latest published file of a model, if it is younger than the checkpoint of the task that trained it."""
+    files = sorted((models / model).glob("*/model.onnx"), key=lambda file: file.stat().st_mtime)
     trained = (runs / task / CHECKPOINT).stat().st_mtime
     return files[-1] if files and files[-1].stat().st_mtime >= trained else None
 
 
 def made(task: str, runs: Path, models: Path) -> Made:
     """What `make` left of a task."""
-    file = newest(task, runs, models)
+    file = newest(task, task, runs, models)
     assert file is not None
     _, spec = read_model(file)
     return Made(task, spec, file, runs / task / CHECKPOINT, training.record(task, runs))
@@ -133,7 +140,7 @@ def _extras(folder: Path, models: Sequence[Made]) -> list[str]:
         parts.append(f"\n## Attention\n\n{text}\n\n![attention weights](pictures/attention.png)\n")
     if INTERVALS in found:
         pictures.intervals(folder / "intervals.png", found[INTERVALS].checkpoint)
-        text = "The mixture's forecast of each scored year, from all years before it."
+        text = "The mixture's forecast of each scored year, from all years before it; `sunspots-sampled` draws from it."
         parts.append(f"\n## Intervals\n\n{text}\n\n![forecast intervals](pictures/intervals.png)\n")
     return parts
 

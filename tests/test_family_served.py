@@ -23,6 +23,7 @@ LABELS = ["a", "b", "c"]
 FAMILY: dict[str, Config] = {
     "window": {"architecture": "autoregressive-forecaster", "order": 5},
     "mixture": {"architecture": "mixture-forecaster", "hidden": 6, "components": 3},
+    "sampled": {"architecture": "mixture-forecaster", "hidden": 6, "components": 3, "sampled": True},
     "learned": RECURRENT | {"labels": LABELS, "learned": True},
     "both-ways": RECURRENT | {"labels": LABELS, "bidirectional": True},
 }
@@ -58,6 +59,7 @@ def run(server: Running, session: Callable[[Client], Coroutine[None, None, None]
 
 
 def values(name: str) -> NDArray[np.float32]:
+    """Of the first input."""
     return MODELS[name].describe(name).inputs[0].sample(12, np.random.default_rng(1))
 
 
@@ -78,6 +80,26 @@ def test_streamed_in_chunks_they_give_what_pytorch_gives(server: Running, name: 
         for output, wanted in eager(name).items():
             parts = [answer if isinstance(answer, np.ndarray) else answer[output] for answer in answers]
             np.testing.assert_allclose(np.concatenate(parts), wanted, rtol=1e-4, atol=1e-4)
+
+    run(server, session)
+
+
+def test_samples_follow_from_the_seed_and_are_new_at_every_step(server: Running) -> None:
+    async def samples(client: Client, seed: int) -> NDArray[np.float32]:
+        feed = {"values": values("sampled"), "seed": np.full(12, seed)}
+        async with await client.open("sampled") as sequence:
+            answers = [
+                await sequence.step({name: part[cut] for name, part in feed.items()})
+                for cut in (slice(5), slice(5, 12))
+            ]
+        return np.concatenate([answer["sample"] for answer in answers])
+
+    async def session(client: Client) -> None:
+        one, same, other = [await samples(client, seed) for seed in (1, 1, 2)]
+        assert np.array_equal(one, same) and not np.isclose(one, other).any()
+        feed = torch.from_numpy(values("sampled")), torch.full((12,), 1)
+        y, _ = MODELS["sampled"].step(feed, torch.tensor([12]), MODELS["sampled"].initial_state(1))
+        np.testing.assert_allclose(one, y[-1].detach().numpy(), rtol=1e-4, atol=1e-4)
 
     run(server, session)
 

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from . import checkpoint
 from .data import sunspots, vowels
 from .forecast import INTERVAL, Mixture, behind, below
-from .models import SequenceModel, build
+from .models import SequenceModel
 from .runs import load
 
 #: Steps in which the quantiles of a mixture are looked for, between 0 and so many sunspots.
@@ -21,7 +20,7 @@ STEPS, MOST = 1000, 300.0
 def attention(path: Path, trained: Path, utterance: int = 0) -> None:
     """Draws the attention weights of a trained encoder over one test utterance: a row a layer, a column a head.
 
-    trained: the checkpoint of an `encoder-classifier`, with or without weights among its outputs
+    trained: the checkpoint of an `encoder-classifier`
     """
     weights = attention_weights(trained, torch.from_numpy(vowels.load("TEST").rows[utterance])).numpy()
     time, layers, heads, _ = weights.shape
@@ -38,10 +37,8 @@ def attention(path: Path, trained: Path, utterance: int = 0) -> None:
 @torch.no_grad()
 def attention_weights(trained: Path, values: torch.Tensor) -> torch.Tensor:
     """values [time, features] through the trained encoder → its weights [time, layers, heads, SHOWN]."""
-    content = checkpoint.read(trained)
-    model = build(content["identity"]["model"] | {"weights": True})
-    model.load_state_dict(content["model"])
-    (_, weights), _ = model.eval().step(values, torch.tensor([len(values)]), {})
+    model, _ = load(trained, weights=True)
+    (_, weights), _ = model.step(values, torch.tensor([len(values)]), {})
     assert isinstance(weights, torch.Tensor)
     return weights
 

@@ -85,9 +85,11 @@ def record(task: str, out: Path) -> Record:
     return Record(sum(content["spent"] for content in seeds.values()), histories)
 
 
-def load(path: Path) -> tuple[SequenceModel, ModelSpec]:
+def load(path: Path, **asked: bool) -> tuple[SequenceModel, ModelSpec]:
     """The published model at `path`, ready to be used, and its spec with the scores that it reached.
 
+    asked: options of the model that need no weights of their own, so that it can have them after training: `weights`
+    shows an encoder's attention, `sampled` makes a mixture draw.
     Raises ConfigurationError if there is no such file, or it holds no published model, or one of another architecture.
     """
     content = checkpoint.read(path)
@@ -98,7 +100,7 @@ def load(path: Path) -> tuple[SequenceModel, ModelSpec]:
         scores = tuple(Score.model_validate_json(score) for score in content["scores"])
     except (KeyError, TypeError, ValidationError) as error:
         raise ConfigurationError(f"{path} is not a published checkpoint, it lacks or garbles {error}") from error
-    model = build(config)
+    model = build(config | asked if asked else config)
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:

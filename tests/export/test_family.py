@@ -20,6 +20,7 @@ FAMILY: dict[str, Config] = {
     "autoregressive": {"architecture": "autoregressive-forecaster", "order": 5},
     "latent": {"architecture": "latent-forecaster", "kind": "gru", "hidden": 6},
     "mixture": {"architecture": "mixture-forecaster", "hidden": 6, "components": 3},
+    "sampled": {"architecture": "mixture-forecaster", "hidden": 6, "components": 3, "sampled": True},
     "relu": RECURRENT | {"kind": "relu", "dropout": 0.3},
     "projected": RECURRENT | {"kind": "lstm", "projection": 4},
     "learned": RECURRENT | {"kind": "lstm", "learned": True},

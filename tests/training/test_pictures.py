@@ -27,7 +27,7 @@ ENCODER: Config = {
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     """An untrained one, whose checkpoint says nothing of weights."""
-    content = {"identity": {"model": ENCODER}, "model": build(ENCODER).state_dict()}
+    content = {"identity": {"task": "t", "model": ENCODER}, "model": build(ENCODER).state_dict(), "scores": []}
     write(tmp_path / "checkpoint.pt", content)
     return tmp_path / "checkpoint.pt"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +12,10 @@ from torch.nn.functional import softplus
 
 from headrace.spec import Chunk, Input, ModelSpec, Output, State
 
-from ..ragged import RaggedRNN
+from ..ragged import RaggedPositions, RaggedRNN
 from ..ragged import State as States
 from .base import SequenceModel, carried
+from .draws import Draws
 from .parts import RaggedWindow, Standardise
 from .recurrent import recurrent
 
@@ -119,32 +122,64 @@ class LatentForecaster(Forecaster):
 class MixtureForecaster(Forecaster):
     """LSTM → mixture density (Bishop 1994): p(x[t+1]) = Σₖ wₖ N(x[t+1]; μₖ, σₖ²), after every value.
 
-    w is a softmax, σ a softplus; the means are departures from the present value.
+    w is a softmax, σ a softplus; the means are departures from the present value. With `sampled` there is a second
+    input, a seed at every time step, and a last output, a value drawn from the mixture: the same seed at the same time
+    draws alike, and one seed for all of a sequence draws afresh at every time step, which are counted in a state.
     """
 
-    def __init__(self, hidden: int, components: int, dropout: float = 0.0) -> None:
+    def __init__(self, hidden: int, components: int, dropout: float = 0.0, sampled: bool = False) -> None:
         super().__init__()
-        self.components = components
+        self.components, self.sampled = components, sampled
         self.standardise = Standardise(1)
         self.core = RaggedRNN(nn.LSTM(1, hidden))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, 3 * components)
+        self.places, self.draws = RaggedPositions(), Draws(each=3)
 
     def fit(self, series: Tensor) -> None:
         self.standardise.fit(series[:, None])
 
-    def step(self, x: Tensor, lengths: Tensor, state: States) -> tuple[tuple[Tensor, ...], States]:
-        """x [tokens] → weights, means and deviations, each [tokens, components]."""
-        z = self.standardise(x[:, None])  # [tokens, 1]
-        y, state = self.core(z, lengths, state)  # [tokens, hidden]
+    def step(self, x: Any, lengths: Tensor, state: States) -> tuple[tuple[Tensor, ...], States]:
+        """x [tokens] → weights, means and deviations, each [tokens, components].
+
+        With `sampled` x is a pair of values and seeds, both [tokens], and there is a sample [tokens] besides.
+        """
+        values, *seed = x if self.sampled else (x,)
+        z = self.standardise(values[:, None])  # [tokens, 1]
+        y, end = self.core(z, lengths, state)  # [tokens, hidden]
         weights, means, deviations = self.head(self.dropout(y)).chunk(3, -1)
         spread = (softplus(deviations) + SHARPEST) * self.standardise.std
-        return (weights.softmax(-1), self.standardise.back(z + means), spread), state
+        mixture = weights.softmax(-1), self.standardise.back(z + means), spread
+        if not self.sampled:
+            return mixture, end
+        place = self.places(lengths, values)  # [tokens] in the step
+        time = state["time"][(place == 0).long().cumsum(0) - 1] + place
+        return (*mixture, draw(mixture, self.draws(*seed, time))), end | {"time": state["time"] + lengths}
 
     def describe(self, name: str) -> ModelSpec:
-        of = (self.components,)
+        of, hidden = (self.components,), self.core.rnn.hidden_size
         outputs = tuple(Output(name=n, dtype="float32", shape=of, time=True) for n in MIXTURE)
-        return self._describe(name, outputs, tuple(carried(state, 1, self.core.rnn.hidden_size) for state in "hc"))
+        spec = self._describe(name, outputs, tuple(carried(state, 1, hidden) for state in "hc"))
+        if not self.sampled:
+            return spec
+        time = State(name="time", input="time", output="time_out", dtype="int64", shape=())
+        more: dict[str, tuple[Any, ...]] = {
+            "inputs": (*spec.inputs, Input(name="seed", dtype="int64")),
+            "outputs": (*outputs, Output(name="sample", dtype="float32", time=True)),
+            "states": (*spec.states, time),
+        }
+        return spec.model_copy(update=more)
+
+
+def draw(mixture: tuple[Tensor, ...], uniform: Tensor) -> Tensor:
+    """A sample [tokens] of each mixture [tokens, components], by three uniform numbers each [tokens, 3].
+
+    The first chooses a component, the others make a normal number of it (Box and Muller 1958).
+    """
+    weights, means, deviations = mixture
+    passed = (weights.cumsum(-1)[:, :-1] < uniform[:, :1]).sum(-1, keepdim=True)  # [tokens, 1] components
+    normal = (-2 * uniform[:, 1].log()).sqrt() * (2 * math.pi * uniform[:, 2]).cos()  # [tokens]
+    return means.gather(1, passed)[:, 0] + deviations.gather(1, passed)[:, 0] * normal
 
 
 #: The outputs of a mixture, in order.

@@ -44,7 +44,7 @@ class VisionTransformer(SequenceModel):
         """x [strips, patch, side] of grey levels, whole images → log-probabilities [rows, classes]."""
         strips = x.view(-1, self.patch, self.across, self.patch).transpose(1, 2)  # [strips, across, patch, patch]
         patches, counts = strips.flatten(2).flatten(0, 1), lengths * self.across  # [patches, patch * patch], [rows]
-        x = self.embed(patches / (self.levels - 1))  # [patches, width]
+        x = self.embed(patches * (2 / (self.levels - 1)) - 1)  # [patches, width] of grey from -1 to 1
         x = x + self.position(self.places(counts, patches))
         for layer in self.layers:
             x = layer(x, counts)
