@@ -41,11 +41,22 @@ async def stream(model: str, source: TextIO, client: Client, out: TextIO) -> Non
 
 
 async def _rows(sequence: Sequence, lines: AsyncIterator[str], out: TextIO) -> None:
+    """Each line is a step; of a model that takes exactly n time steps, n lines are, or at the end what is left."""
+    many, waiting = sequence.spec.chunk.exactly or 1, list[NDArray[np.generic]]()
+
+    async def step() -> None:
+        if waiting:
+            _write(out, _described(sequence.spec, await sequence.step(np.concatenate(waiting))))
+            waiting.clear()
+
     async for line in lines:
         if line.strip():
-            _write(out, _described(sequence.spec, await sequence.step(_parsed(line, sequence.spec.inputs[0]))))
-        elif sequence.position:
+            waiting.append(_parsed(line, sequence.spec.inputs[0]))
+        if len(waiting) == many or not line.strip():
+            await step()
+        if not line.strip() and sequence.position:
             await sequence.reset()
+    await step()
 
 
 async def _whole(served: ServedModel, lines: AsyncIterator[str], client: Client, out: TextIO) -> None:

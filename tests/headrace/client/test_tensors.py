@@ -4,6 +4,7 @@ import pytest
 from headrace.client.tensors import pack, results
 from headrace.errors import InvalidInput
 from headrace.protos import sequences_pb2 as pb
+from headrace.spec import Input
 
 from .specs import PAIR, SUM
 
@@ -53,6 +54,13 @@ def test_what_cannot_share_a_frame_is_refused(value: object, says: str) -> None:
 def test_inputs_that_do_not_go_together_are_refused(value: object, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         pack(PAIR, value)  # type: ignore[arg-type]
+
+
+def test_numbers_that_the_dtype_cannot_hold_are_refused() -> None:
+    narrow = SUM.model_copy(update={"inputs": (Input(name="x", dtype="int32"),)})
+    assert pack(narrow, [1 << 30, -1])[0] == (np.array([1 << 30, -1], "<i4").tobytes(),)
+    with pytest.raises(InvalidInput, match="takes int32, which cannot hold all numbers"):
+        pack(narrow, [1 << 31])
 
 
 def _stepped(values: bytes) -> pb.Stepped:

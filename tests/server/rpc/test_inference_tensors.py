@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidInput
 from headrace.protos import inference_pb2 as pb
 from headrace.server.rpc.inference_tensors import decode, encode, requested
-from headrace.spec import Chunk, Input, ModelSpec, Output
+from headrace.spec import Chunk, Dtype, Input, ModelSpec, Output
 
 from ..fakes import STATELESS_SUM, SUM
 from .oip import add_input, request, tensors
@@ -93,6 +93,32 @@ def test_typed_contents_say_the_same_as_raw() -> None:
     assert packed.values[0].tolist() == [[1, 2], [3, 4.5]]
     assert packed.values[1].tolist() == [7, -(1 << 40)]
     assert [v.dtype for v in packed.values] == [np.float32, np.int64]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "datatype", "field"),
+    [
+        ("float64", "FP64", "fp64_contents"),
+        ("int32", "INT32", "int_contents"),
+        ("bool", "BOOL", "bool_contents"),
+        ("float16", "FP16", None),
+    ],
+)
+def test_other_dtypes_come_raw_or_in_their_own_field(dtype: Dtype, datatype: str, field: str | None) -> None:
+    spec = STATELESS_SUM.model_copy(update={"inputs": (Input(name="x", dtype=dtype),)})
+    cells = np.array([1, 0, 1], dtype)
+    raw = pb.ModelInferRequest(raw_input_contents=[cells.tobytes()])
+    typed = pb.ModelInferRequest()
+    for message in (raw, typed):
+        message.inputs.add(name="x", datatype=datatype, shape=[3])
+    (values,) = decode(spec, raw).values
+    assert values.dtype == cells.dtype and values.tolist() == cells.tolist()
+    if field is None:
+        with pytest.raises(InvalidInput, match="raw_input_contents alone"):
+            decode(spec, typed)
+    else:
+        typed.inputs[0].contents.MergeFrom(pb.InferTensorContents(**{field: cells.tolist()}))
+        assert decode(spec, typed).values[0].tolist() == cells.tolist()
 
 
 def test_inputs_are_told_by_name_not_by_place() -> None:
