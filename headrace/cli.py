@@ -44,7 +44,13 @@ def train(
 
 @app.command()
 def export(
-    checkpoints: Annotated[list[Path], typer.Argument(help="Checkpoints of training runs.")],
+    checkpoints: Annotated[list[Path] | None, typer.Argument(help="Checkpoints of training runs.")] = None,
+    module: Annotated[
+        str | None, typer.Option(help="my.package:build, a function that gives your own nn.Module, instead of a run.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="With --module: its state dict.")] = None,
+    example: Annotated[Path | None, typer.Option(help="With --module: a file with an EXAMPLE of its inputs.")] = None,
+    name: Annotated[str | None, typer.Option(help="With --module: the model's name.")] = None,
     models: Annotated[Path, typer.Option(help="Folder to publish into.")] = Path("models"),
     version: Annotated[str | None, typer.Option(help="By default the next whole number.")] = None,
     precision: Annotated[
@@ -54,11 +60,18 @@ def export(
     opset: Annotated[int, typer.Option(help="ONNX opset; above 21, recurrent layers have no GPU kernels.")] = 20,
 ) -> None:
     """Writes <models>/<name>/<version>/model.onnx, after it was compared with PyTorch over a grid of ragged batches."""
-    from headrace.export import export_checkpoint
+    from headrace.export import export_checkpoint, export_user_module
 
-    for checkpoint in checkpoints:
+    if not checkpoints and module is None:
+        raise ConfigurationError("nothing to export: name checkpoints, or your own module with --module")
+    if module is not None:
+        if example is None or checkpoints:
+            raise ConfigurationError("--module needs --example, and takes no checkpoints but --checkpoint")
+        given = name or module.partition(":")[2]
+        export_user_module(module, checkpoint, example, models, given, version, console=Console())
+    for run in checkpoints or ():
         export_checkpoint(
-            checkpoint,
+            run,
             models,
             version=version,
             precision=precision,
@@ -135,6 +148,48 @@ def _opened(file: Path) -> TextIO:
         return file.open()
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+
+
+@app.command()
+def inspect(file: Annotated[Path, typer.Argument(help="Any .onnx.")]) -> None:
+    """Tells what an .onnx says of itself, what can be guessed of it, and what is missing to serve it."""
+    from headrace.adopt import inspect_file
+
+    inspect_file(file, Console())
+
+
+@app.command()
+def adopt(
+    file: Annotated[Path, typer.Argument(help="Any .onnx.")],
+    value: Annotated[list[str] | None, typer.Option(help="INPUT=NUMBER, of an input that is always the same.")] = None,
+) -> None:
+    """Drafts the model.toml with which somebody else's .onnx can be served."""
+    from headrace.adopt import adopt_file
+
+    adopt_file(file, Console(), dict(map(_number, value or ())))
+
+
+def _number(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is not INPUT=NUMBER") from None
+
+
+@app.command()
+def draw(
+    caption: Annotated[str, typer.Argument(help="Such as: a seven")],
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("drawn.png"),
+    seed: Annotated[int, typer.Option(help="Another seed, another picture.")] = 0,
+    model: Annotated[Path, typer.Option(help="The exported model.")] = Path("models/captions/1/model.onnx"),
+) -> None:
+    """Draws the digit that a caption names, and writes a PNG."""
+    from headrace.export.decode import Loop
+    from headrace.export.draw import draw_png
+
+    draw_png(Loop.load(model), caption, out, seed)
+    print(out)
 
 
 @app.command()

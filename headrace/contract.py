@@ -54,8 +54,10 @@ def read_graph(file: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(file)
         onnx.checker.check_model(model)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the parser and the checker raise what they like
-        raise ConfigurationError(f"{file} is not a usable ONNX file ({_first_line(error)}); export it again") from error
+        raise ConfigurationError(f"{file} is not a usable ONNX file ({_first_line(error)})") from error
     return model
 
 
