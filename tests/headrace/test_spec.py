@@ -10,11 +10,13 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.errors import ConfigurationError
-from headrace.spec import Chunk, Input, ModelSpec, Output, State
+from headrace.spec import FILLED, PAST, Cache, Chunk, Input, ModelSpec, Output, Start, State
 
 X = Input(name="x", dtype="float32", shape=(2,))
 Y = Output(name="y", dtype="float32", time=True)
 H = State(name="h", input="h", output="h_out", dtype="float32", shape=(1, 3))
+KEPT, READ = Cache(name="layer0", heads=2, width=4), Cache(name="cross0", heads=2, width=4, filled=True)
+START = Start(inputs=(Input(name="source", dtype="int64", vocabulary=5),), longest=7)
 
 
 def spec(**changes: Any) -> ModelSpec:
@@ -82,3 +84,37 @@ def test_the_summary_names_inputs_and_outputs() -> None:
 def test_rules_of_chunks_that_contradict_each_other_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Chunk(**given)
+
+
+def test_caches_are_counted_by_the_graph_and_are_no_tensors_of_it() -> None:
+    made = spec(caches=(KEPT, READ), longest=30, start=START)
+    assert [t.name for t in made.graph_inputs] == ["x", "lengths", PAST, FILLED, "h"]
+    assert [t.name for t in made.graph_outputs] == [t.name for t in spec().graph_outputs]
+    assert made.stateful and spec(states=(), caches=(KEPT,), longest=30).stateful
+    assert ModelSpec.from_json(made.to_json()) == made
+
+
+def test_a_start_graph_is_a_stateless_model_that_gives_the_cells() -> None:
+    started = spec(caches=(KEPT, READ), longest=30, start=START).started()
+    assert not started.stateful and started.chunk == Chunk(longest=7, whole=True)
+    assert [(o.name, o.shape, o.time) for o in started.outputs] == [
+        ("cross0.keys", (2, 4), True),
+        ("cross0.values", (2, 4), True),
+    ]
+    with pytest.raises(ConfigurationError, match="m has no start graph"):
+        spec().started()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"caches": (KEPT,)}, "longest: must be given where caches grow"),
+        ({"longest": 30}, "longest: must be given where caches grow"),
+        ({"caches": (KEPT, READ), "longest": 30}, "start: must be given where caches are filled"),
+        ({"caches": (KEPT,), "longest": 30, "start": START}, "start: must be given where caches are filled"),
+        ({"caches": (KEPT, KEPT), "longest": 30}, "caches: names must differ"),
+    ],
+)
+def test_caches_without_their_bounds_are_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        spec(**changes)
