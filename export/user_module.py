@@ -27,6 +27,7 @@ from .report import pages
 from .runners import bare, versions
 from .user_example import Call, Example, read
 from .user_lines import told
+from .user_noise import refuse_leaks
 from .user_plan import Plan, Wishes, plan
 from .user_suspects import Suspect
 from .user_trace import Traced, to_onnx
@@ -112,10 +113,11 @@ class Alone(SequenceModel):
 
 
 def _verified(module: nn.Module, found: Plan, traced: Traced, quick: bool, console: Console) -> Report:
+    model, grid = Alone(module, found).eval(), LIGHT if quick else FULL
     with _suspected(traced.suspects):
-        return verify(
-            Alone(module, found).eval(), traced.graph, found.spec, grid=LIGHT if quick else FULL, console=console
-        )
+        report = verify(model, traced.graph, found.spec, grid=grid, console=console)
+        refuse_leaks(model, traced.graph, found.spec)
+    return report
 
 
 def _strained(module: nn.Module, call: Call, tensors: tuple[Tensor, ...], wishes: Wishes, console: Console) -> None:

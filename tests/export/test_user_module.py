@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from headrace.export import export_module
 from headrace.export.parity import LIGHT, verify
 from headrace.export.user_example import Example, read
 from headrace.export.user_module import Alone
+from headrace.export.user_noise import with_noise
 from headrace.export.user_plan import Plan, Wishes, plan
 from headrace.export.user_trace import to_onnx
 from headrace.spec import METADATA_KEY, ModelSpec
@@ -134,19 +134,25 @@ def test_enlarged_weights_are_tried_too(tmp_path: Path) -> None:
     assert "stateful  values [time, 4] -> scores [time, 3], summary [1, 8]" in console.export_text()
 
 
-@cache
-def unstreamable() -> tuple[nn.Module, Plan]:
-    """A layer of both directions, said to be streamable."""
-    torch.manual_seed(0)
-    module = zoo.Speaker(bidirectional=True).eval()
-    call, tensors = read(module, FLOATS, False)
-    found = plan(module, call, tensors, Wishes("wrong"))
-    return module, found
+def planned(module: nn.Module, example: Example) -> Plan:
+    call, tensors = read(module, example, False)
+    return plan(module, call, tensors, Wishes("planned"))
+
+
+def test_noise_stands_where_the_padding_was() -> None:
+    """The gathers of both inputs take another index; that of each token's own values is not touched."""
+    module = zoo.TwoInputs().eval()
+    found = planned(module, ZOO["two-inputs"].example)
+    graph = with_noise(to_onnx(module, found).graph, found.spec)
+    changed = [node for node in graph.graph.node if "headrace.noise.index" in node.input]
+    assert sorted(node.input[0] for node in changed) == ["loudness", "words"]
 
 
 def test_parity_can_fail(console: Console) -> None:
     """Other weights than those that were traced."""
-    module, found = unstreamable()
+    torch.manual_seed(0)
+    module = zoo.Speaker(bidirectional=True).eval()
+    found = planned(module, FLOATS)
     graph = to_onnx(module, found).graph
     with torch.no_grad():
         module.get_parameter("lstm.weight_hh_l0_reverse").mul_(1.1)

@@ -67,6 +67,13 @@ class Mean(Base):
         return self.head(y.mean(1))
 
 
+class Greatest(Base):
+    """Right by accident: the padding repeats a row's own last step."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(x.amax(1).repeat(1, 2))
+
+
 class Tail(Base):
     def forward(self, x: Tensor) -> Any:
         y, _ = self.rnn(x)
@@ -168,6 +175,12 @@ def test_what_looks_across_time_is_named_with_the_users_line(
     words = refused(kind(), FLOATS, tmp_path)
     assert "PyTorch differ by" in words and f"{operator} at " in words
     assert line(kind, code) in words
+
+
+def test_what_only_the_kind_of_padding_makes_right_is_refused(tmp_path: Path) -> None:
+    words = refused(Greatest(), FLOATS, tmp_path, whole=True)
+    assert "padding reaches the outputs" in words and "with noise in the padding" in words
+    assert line(Greatest, "x.amax(1)") in words
 
 
 def test_control_flow_by_values_is_named_with_the_users_line(tmp_path: Path) -> None:
