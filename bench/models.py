@@ -86,7 +86,7 @@ def write(page: Path, models: Sequence[Made]) -> None:
     """The page, and a folder `pictures` beside it."""
     folder = page.parent / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    for model in models:
+    for model in filter(learnt, models):
         curve.draw(folder / f"{model.task}.png", model.task, model.record.histories, DPI)
     sections = [f"## {m.task}\n\n{_section(m)}" for m in models]
     page.write_text(HEAD + "".join(map(_row, models)) + "\n" + "\n".join(sections) + "".join(_extras(folder, models)))
@@ -113,21 +113,19 @@ def judged(spec: ModelSpec) -> Score:
     return next(score for score in spec.scores if score.gate is not None)
 
 
+def learnt(model: Made) -> bool:
+    """Whether there is a curve to be drawn: not of what was solved at once."""
+    return any(len(history) > 1 for history in model.record.histories.values())
+
+
 def _section(model: Made) -> str:
     takes = [f"`{i.name}` {i.dtype} {['time', *i.shape]}".replace("'", "") for i in model.spec.inputs]
     gives = [f"`{o.name}` {['time' if o.time else 'rows', *o.shape]}".replace("'", "") for o in model.spec.outputs]
     figures = [f"- {s.metric} {s.value:.3f} ({s.data}; published: {s.published})" for s in model.spec.scores]
     kind = "Stateful" if model.spec.stateful else "Stateless"
-    return "\n".join(
-        [
-            f"{kind}: {model.spec.task}. {', '.join(takes)} → {', '.join(gives)}.",
-            "",
-            *figures,
-            "",
-            f"![learning curve of {model.task}](pictures/{model.task}.png)",
-            "",
-        ]
-    )
+    picture = [f"![learning curve of {model.task}](pictures/{model.task}.png)", ""] if learnt(model) else []
+    first = f"{kind}: {model.spec.task}. {', '.join(takes)} → {', '.join(gives)}."
+    return "\n".join([first, "", *figures, "", *picture])
 
 
 def _extras(folder: Path, models: Sequence[Made]) -> list[str]:

@@ -50,10 +50,11 @@ def intervals(path: Path, trained: Path) -> None:
     years = range(sunspots.SCORED, sunspots.LAST + 1)
     low, high = (quantile(mixture, (1 + side * INTERVAL) / 2).numpy() for side in (-1, 1))
     figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.add_subplot(xlabel="year", ylabel="sunspots", ylim=(0, None))
+    axes = figure.add_subplot(xlabel="year", ylabel="sunspots")
     axes.fill_between(years, low, high, alpha=0.3, label=f"middle {INTERVAL:.0%} of the forecast")
     axes.plot(years, (mixture[0] * mixture[1]).sum(-1).numpy(), label="mean of the forecast")
     axes.plot(years, came.numpy(), "k.", label="what came")
+    axes.set_ylim(bottom=0)
     axes.legend()
     figure.savefig(path, dpi=80)
 
