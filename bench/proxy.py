@@ -16,12 +16,14 @@ class Proxy:
         self._host, _, port = target.rpartition(":")
         self._port = int(port)
         self._writers: set[asyncio.StreamWriter] = set()
-        self.cuts = 0
+        self.cuts = 0  # calls of `cut`
+        self.broken = 0  # connections that were open then
         self._frozen: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
         """Ends all connections at once, without a goodbye."""
         self.cuts += 1
+        self.broken += len(self._writers) // 2
         for writer in self._writers:
             writer.transport.abort()
 

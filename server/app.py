@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -76,6 +77,7 @@ async def running(
 
     clock: monotonic seconds. Raises ConfigurationError for whatever cannot be used; nothing is left running then.
     """
+    check_host(settings.host)
     registry, loop = CollectorRegistry(), asyncio.get_running_loop()
 
     def post(deliver: Callable[[Answers], None], answers: Answers) -> None:
@@ -92,6 +94,18 @@ async def running(
         app = App(models, port, health.port, server, (sequences, inference), settings.drain_seconds)
         stack.push_async_callback(app.drain)
         yield app
+
+
+def check_host(host: str) -> None:
+    """Raises ConfigurationError if nothing can listen there, whatever the port: gRPC does not say which is wrong."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:  # the latter for what cannot be a name at all
+        raise ConfigurationError(
+            f"host {host!r} is no address of this machine ({error}); choose one with --host, 0.0.0.0 for all"
+        ) from error
 
 
 async def listen(settings: Settings, *handlers: grpc.GenericRpcHandler) -> tuple[grpc.aio.Server, int]:

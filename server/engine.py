@@ -86,17 +86,28 @@ def allocate(state: State, slots: int, device: Device) -> ort.OrtValue:
     """Memory for `slots` states, [slots, *shape], on the device.
 
     On Linux's CPU it is anonymous memory without huge pages: the kernel gives a page when a slot on it is first
-    written, so that an arena for many sequences costs what its live ones need.
+    written, so that an arena for many sequences costs what its live ones need. Raises ConfigurationError if there is
+    not so much memory.
     """
     shape = (slots, *state.shape)
+    size = prod(shape) * np.dtype(state.dtype).itemsize
+    try:
+        return _allocated(shape, state, size, device)
+    except Exception as error:  # of the system, numpy or the runtime, which share no base but this
+        raise ConfigurationError(
+            f"state {state.name} of {slots} sequences takes {size / 1e9:,.1f} GB, which cannot be had on {device} "
+            f"({error}); choose fewer with --sequences"
+        ) from error
+
+
+def _allocated(shape: tuple[int, ...], state: State, size: int, device: Device) -> ort.OrtValue:
     if device == "CUDA":
         return ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(state.dtype), "cuda", 0)
     if sys.platform != "linux":
         return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, state.dtype))
-    size = max(1, prod(shape)) * np.dtype(state.dtype).itemsize
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return ort.OrtValue.ortvalue_from_numpy(np.frombuffer(memory, state.dtype).reshape(shape))
+    return ort.OrtValue.ortvalue_from_numpy(np.frombuffer(memory, state.dtype, prod(shape)).reshape(shape))
 
 
 def _session(model: onnx.ModelProto, device: Device, threads: int) -> ort.InferenceSession:

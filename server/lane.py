@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Protocol, assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.errors import DeadlineExceeded, HeadraceError, ModelFailed, Unavailable
 from headrace.spec import ModelSpec, Output
@@ -36,7 +37,7 @@ class Engine(Protocol):
 class Meter(Protocol):
     """What is measured of a lane; see metrics.py."""
 
-    def tick(self, pieces: Sequence[Steps], began: float, ran: float, now: float) -> None: ...
+    def tick(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], began: float, ran: float, now: float) -> None: ...
     def answered(self, answers: Answers) -> None: ...
     def admitted(self, answers: Answers) -> None: ...
     def expired(self, sequences: int) -> None: ...
@@ -132,7 +133,7 @@ class Lane:
             log.exception("the tick failed and is not applied")
             return roll_back(self.state, pieces, batch, ModelFailed(f"the step was not applied: {error}"))
         answers = commit(self.state, pieces, batch, outcome, self._clock())
-        contained(lambda: self._meter.tick(pieces, began, ran, self._clock()))
+        contained(lambda: self._meter.tick(pieces, outcome.sound, began, ran, self._clock()))
         return answers
 
     def _log(self, pieces: list[Steps], batch: Batch, outcome: Outcome) -> None:

@@ -15,7 +15,7 @@ from headrace.errors import HeadraceError, TakenOver
 from headrace.spec import ModelSpec
 
 from .state import State
-from .steps import Answers, Failed, Stepped, Steps
+from .steps import Answers, Failed, Stepped, Steps, pack
 
 SECONDS = (*(m * 10.0**e for e in range(-5, 1) for m in (1, 2.5, 5)), 10.0)
 ROWS = tuple(float(2**e) for e in range(11))
@@ -78,17 +78,22 @@ class LaneMeter:
         self.gauges = dict.fromkeys(GAUGES, 0)
         self.errors: Counter[str] = Counter()
 
-    def tick(self, pieces: Sequence[Steps], began: float, ran: float, now: float) -> None:
-        """A committed batch: arrival of its pieces, start and end of its run, and the present, in seconds."""
+    def tick(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], began: float, ran: float, now: float) -> None:
+        """A batch that ran: which of its rows were applied [rows], arrival of its pieces, start and end of its run, and
+        the present, in seconds."""
         rows = np.array([len(piece) for piece in pieces])
         arrived = np.array([piece.arrived for piece in pieces])
-        tokens = sum(int(piece.lengths.sum()) for piece in pieces)
+        lengths = pack(pieces, "lengths")
         self.histograms["queue_seconds"].observe(began - arrived, rows)
         self.histograms["step_seconds"].observe(now - arrived, rows)
-        for name, value in (("compute_seconds", ran - began), ("batch_rows", rows.sum()), ("batch_tokens", tokens)):
+        for name, value in (
+            ("compute_seconds", ran - began),
+            ("batch_rows", rows.sum()),
+            ("batch_tokens", lengths.sum()),
+        ):
             self.histograms[name].observe(np.array([value], np.float64))
-        self.counters["steps"] += int(rows.sum())
-        self.counters["tokens"] += tokens
+        self.counters["steps"] += int(sound.sum())
+        self.counters["tokens"] += int(lengths[sound].sum())
 
     def answered(self, answers: Answers) -> None:
         """Whatever leaves the lane. Steps that were cancelled or late are errors like others."""

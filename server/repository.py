@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 #: Runs a function with its argument on the event loop, from any thread.
 Post = Callable[[Callable[[Answers], None], Answers], None]
 
+#: Bytes, about, of a lane's tables for each sequence that may be live.
+TABLES = 100
+
 
 def find_files(folder: Path) -> list[Path]:
     """All model files, in order. Raises ConfigurationError if there is nothing to serve."""
@@ -97,13 +100,23 @@ class Loader:
         return model
 
     def _lane(self, model: Model, number: int, engine: OnnxEngine) -> Lane:
+        limits = self._limits(model.spec)
+        try:
+            return self._lane_of(model, number, engine, limits)
+        except MemoryError as error:
+            raise ConfigurationError(
+                f"the tables of {limits.sequences} sequences take about {limits.sequences * TABLES / 1e9:,.1f} GB, "
+                "which cannot be had; choose fewer with --sequences"
+            ) from error
+
+    def _lane_of(self, model: Model, number: int, engine: OnnxEngine, limits: Limits) -> Lane:
         return Lane(
             model.spec,
             model.version,
             engine,
             self.journal,
             self.metrics.lane(model.spec, model.version, number),
-            self._limits(model.spec),
+            limits,
             lambda answers: self.post(model.deliver, answers),
             self.clock,
         )

@@ -58,10 +58,20 @@ class Scheduler:
 
     def add(self, steps: Steps) -> None:
         """Rows of sequences that have none pending."""
-        for piece in _by_length(steps) if self._equal_lengths else [steps] if len(steps) else []:
+        for piece in self._in_batches(steps):
             self._serials += 1
             self._ready[self._serials] = piece
             self._serial_of[piece.numbers] = self._serials  # stateless rows share a place that nobody looks at
+
+    def _in_batches(self, steps: Steps) -> Iterator[Steps]:
+        """Pieces of no more rows than a batch has: taking a row out of a piece copies the piece."""
+        for piece in _by_length(steps) if self._equal_lengths else [steps]:
+            rest = piece
+            while len(rest) > self._rows:
+                batch, rest = rest.split(self._rows)
+                yield batch
+            if len(rest):
+                yield rest
 
     def park(self, steps: Steps) -> None:
         """Rows of different sequences that have rows pending."""

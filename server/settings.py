@@ -60,7 +60,7 @@ class Settings(BaseModel):
         try:
             written = tomllib.loads(file.read_text()) if file else {}
             return cls(**{**written, **given})
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"{file} cannot be read as settings: {error}") from error
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())

@@ -36,7 +36,7 @@ from .names import check_id, check_name
 
 log = logging.getLogger(__name__)
 
-MODES = {
+MODES: dict[int, Mode] = {
     pb.FRESH: Mode.FRESH,
     pb.RESUME: Mode.RESUME,
     pb.REPLACE: Mode.REPLACE,

@@ -90,6 +90,12 @@ def test_a_port_in_use_is_named(single: Path, taken: int) -> None:
     assert f"port {taken} of 127.0.0.1" in refused(Settings(models=single, port=taken, metrics_port=0))
 
 
+@pytest.mark.parametrize("host", ["nonsense.invalid", "192.0.2.1", "x" * 300])
+def test_a_host_that_is_not_here_is_named_and_no_port(tmp_path: Path, host: str) -> None:
+    message = refused(Settings(models=tmp_path, host=host, port=0, metrics_port=0))
+    assert message.startswith(f"host {host!r} is no address of this machine (") and "port" not in message
+
+
 def test_a_metrics_port_in_use_is_named_and_nothing_keeps_running(single: Path, taken: int) -> None:
     assert f"metrics port {taken}" in refused(Settings(models=single, port=0, metrics_port=taken))
 
@@ -215,6 +221,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None) -
     if text is not None:
         file.write_text(text)
     with pytest.raises(ConfigurationError, match=r"headrace\.toml cannot be read"):
+        Settings.load(file, {})
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "headrace.toml"
+    file.write_bytes(b"port = 9000 # \xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"headrace\.toml cannot be read as settings: 'utf-8' codec"):
         Settings.load(file, {})
 
 

@@ -26,7 +26,7 @@ LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=60.0)
 class BadMeter:
     """Cannot measure anything."""
 
-    def tick(self, pieces: Sequence[Steps], began: float, ran: float, now: float) -> None:
+    def tick(self, pieces: Sequence[Steps], sound: np.ndarray, began: float, ran: float, now: float) -> None:
         raise RuntimeError("no figures (scripted)")
 
     def answered(self, answers: Answers) -> None:

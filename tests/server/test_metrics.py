@@ -11,7 +11,7 @@ from headrace.server.commands import Cancel, Command, Mode, Open, Step
 from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, LaneMeter, Metrics
 from headrace.server.steps import Closed, Failed
 
-from .fakes import SUM, Clock, Heard, steps, sum_lane
+from .fakes import SUM, Clock, Heard, SumEngine, steps, sum_lane
 
 LANE = {"model": "sum", "version": "1", "lane": "0"}
 
@@ -40,7 +40,7 @@ def test_a_value_on_a_bound_counts_below_it() -> None:
 def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter: LaneMeter) -> None:
     early = steps(Heard(), [(0, 0, [1, 2]), (1, 0, [1])], now=10.0)
     late = steps(Heard(), [(2, 0, [1, 2, 3])], now=10.25)
-    meter.tick([early, late], began=10.5, ran=11.5, now=12.0)
+    meter.tick([early, late], np.array([True, False, True]), began=10.5, ran=11.5, now=12.0)
     assert read(registry, "queue_seconds_count") == 3
     assert read(registry, "queue_seconds_sum") == pytest.approx(2 * 0.5 + 0.25)
     assert read(registry, "queue_seconds_bucket", le="0.25") == 1
@@ -48,7 +48,21 @@ def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter
     assert (read(registry, "compute_seconds_count"), read(registry, "compute_seconds_sum")) == (1, 1.0)
     assert (read(registry, "batch_rows_count"), read(registry, "batch_rows_sum")) == (1, 3)
     assert (read(registry, "batch_tokens_count"), read(registry, "batch_tokens_sum")) == (1, 6)
-    assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (3, 6)
+    assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (2, 5)  # the second row was not applied
+
+
+def test_steps_on_which_the_model_failed_are_not_counted_as_applied(registry: CollectorRegistry) -> None:
+    sink, meter = Heard(), Metrics(registry).lane(SUM, "1", 0)
+    engine = SumEngine(20, refuse=lambda values: bool((values == 7).any()))
+    lane = sum_lane(Clock(), engine=engine, meter=meter)
+    for key in (1, 2):
+        lane.post(Open(sink, key, ("", str(key)), Mode.FRESH, 1))
+    lane.post(Step(steps(sink, [(1, 0, [1, 1]), (2, 0, [7, 7, 7])])))
+    lane.admit(wait=False)
+    lane.tick()
+    assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (1, 2)
+    assert read(registry, "errors_total", code="ModelFailed") == 1
+    assert (read(registry, "batch_rows_sum"), read(registry, "batch_tokens_sum")) == (2, 5)
 
 
 def test_what_no_lane_has_seen_is_counted_without_its_labels(registry: CollectorRegistry) -> None:

@@ -22,8 +22,8 @@ from .fakes import Clock
 from .foreign_graphs import ALONE, Stranger
 
 
-def loaded(folder: Path) -> Models:
-    settings = Settings(models=folder, sequences=8)
+def loaded(folder: Path, sequences: int = 8) -> Models:
+    settings = Settings(models=folder, sequences=sequences)
     return load(settings, NoJournal(), Metrics(CollectorRegistry()), lambda deliver, answers: None, Clock())
 
 
@@ -53,6 +53,17 @@ def test_a_corrupt_model_leaves_no_lane_of_the_others_running(folder: Path) -> N
     before = lane_threads()
     with pytest.raises(ConfigurationError, match="tiny-lm"):
         loaded(folder)
+    assert lane_threads() == before
+
+
+@pytest.mark.parametrize(("name", "what"), [("tiny-gru", "state h"), ("tiny-encoder", "the tables")])
+def test_more_sequences_than_memory_holds_are_refused_with_what_they_take(
+    models: Path, tmp_path: Path, name: str, what: str
+) -> None:
+    shutil.copytree(models / name, tmp_path / name)
+    before = lane_threads()
+    with pytest.raises(ConfigurationError, match=rf"{what}.* 1{'0' * 12}.* take.* GB.*--sequences"):
+        loaded(tmp_path, sequences=10**15)
     assert lane_threads() == before
 
 

@@ -164,3 +164,10 @@ def test_a_row_is_found_without_a_look_at_the_rest_of_the_queue() -> None:
     scheduler.add(piece(sink, [(4, 0, 1, IN_TIME)]))
     assert not scheduler.withdraw_from(0, 0) and not scheduler.withdraw_from(4, 1)
     assert [int(step.numbers[0]) for step in scheduler.withdraw_from(4, 0)] == [4]
+
+
+def test_no_piece_is_larger_than_a_batch_for_a_row_leaves_it_at_the_cost_of_a_copy() -> None:
+    for equal_lengths, sizes in ((False, [3, 3, 1]), (True, [3, 1, 3])):
+        scheduler, sink = Scheduler(ROWS, TOKENS, sequences=7, equal_lengths=equal_lengths), Heard()
+        scheduler.add(piece(sink, [(number, 0, 1 + number // 4, IN_TIME) for number in range(7)]))
+        assert [len(part) for part in scheduler.withdraw_all()] == sizes
