@@ -18,9 +18,13 @@ LONGEST = 1024
 
 
 def input_axes(facts: Facts, roles: Roles) -> dict[str, Axes]:
-    """Of inputs and states, as guessed."""
+    """Of inputs and states, as guessed. Where no input has a batch axis, an axis of one in a state is none either."""
+    axes = {name: axes_of(facts.inputs[name], time=True) for name in roles.inputs}
+    single = not any(BATCH in each for each in axes.values())
     of_states = {name: axes_of(facts.inputs[name], time=False) for name in roles.pairs.found}
-    return of_states | {name: axes_of(facts.inputs[name], time=True) for name in roles.inputs}
+    if single:
+        of_states = {name: tuple(1 if axis == BATCH else axis for axis in each) for name, each in of_states.items()}
+    return of_states | axes
 
 
 def draft(facts: Facts, roles: Roles, probed: Probed, values: Mapping[str, float]) -> str:

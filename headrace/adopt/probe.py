@@ -109,6 +109,8 @@ def _compare(first: Shapes, runner: Runner, short: int, long: int, refusals: lis
         remarks.append(f"it took {short} time steps, but not {long}: {refusals[-1]}")
     wider, longer = wider or first, longer or first
     axes = {name: _axes(shape, wider[name], longer[name], long) for name, shape in first.items()}
+    if any(BATCH in each for each in runner.axes.values()):
+        axes = {name: _with_batch(found) for name, found in axes.items()}
     for name, found in axes.items():
         if UNDECIDED in found:
             remarks.append(
@@ -119,15 +121,17 @@ def _compare(first: Shapes, runner: Runner, short: int, long: int, refusals: lis
 
 
 def _axes(shape: tuple[int, ...], wider: tuple[int, ...], longer: tuple[int, ...], long: int) -> Axes:
-    """An axis that grows with the rows is batch, one that has each time step is time, one that else grows undecided.
-
-    Where none grows with the rows, the batch is fixed at 1, and in front, as it mostly is.
-    """
+    """An axis that grows with the rows is batch, one that has each time step is time, one that else grows undecided."""
     axes = list[str | int]()
     for size, with_rows, with_time in zip(shape, wider, longer, strict=True):
         grown = size if size == with_time else TIME if with_time == long else UNDECIDED
         axes.append(BATCH if size != with_rows else grown)
-    return tuple([BATCH, *axes[1:]] if BATCH not in axes and axes[:1] == [1] else axes)
+    return tuple(axes)
+
+
+def _with_batch(axes: Axes) -> Axes:
+    """Where none grew with the rows, the batch is fixed at 1, and in front, as it mostly is."""
+    return (BATCH, *axes[1:]) if BATCH not in axes and axes[:1] == (1,) else axes
 
 
 def _session(facts: Facts) -> ort.InferenceSession:

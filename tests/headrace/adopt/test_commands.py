@@ -88,8 +88,9 @@ def test_a_value_that_is_not_known_is_asked_for(silero: Path) -> None:
         (SUM, Chunk(longest=1024, equal_lengths=True)),
         (TIME_FIRST, Chunk(longest=1024, whole=True)),
         (CELL, Chunk(longest=1, exactly=1, rows=1)),
+        (ALONE, Chunk(longest=1024, rows=1)),
     ],
-    ids=["sum", "time-first", "cell"],
+    ids=["sum", "time-first", "cell", "alone"],
 )
 def test_what_can_be_guessed_is_right_without_an_edit(tmp_path: Path, stranger: Stranger, chunk: Chunk) -> None:
     file = saved(tmp_path, stranger)
