@@ -23,6 +23,7 @@ from .lane import Lane
 from .limits import Limits
 from .metrics import Metrics
 from .models import Model, Models
+from .rehearsal import rehearse
 from .settings import Settings
 from .steps import Answers
 
@@ -95,9 +96,17 @@ class Loader:
         model = Model(spec, version, self.device, Gate(self.settings.queued_rows, f"for model {name}"))
         slots = self._limits(spec).slots
         engines = [OnnxEngine(graph, spec, slots, self.device) for _ in range(self.settings.lanes)]
+        if file.with_name(FOREIGN_FILE).exists():
+            self._rehearse(engines[0], spec, file.with_name(FOREIGN_FILE))
         model.lanes = tuple(self._lane(model, number, engine) for number, engine in enumerate(engines))
         log.info("%s/%s: %s", name, version, describe(spec, engines[0], self.settings))
         return model
+
+    def _rehearse(self, engine: OnnxEngine, spec: ModelSpec, beside: Path) -> None:
+        try:
+            rehearse(engine, spec, self._limits(spec).rows)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{beside}: {error}") from error
 
     def _lane(self, model: Model, number: int, engine: OnnxEngine) -> Lane:
         limits = self._limits(model.spec)

@@ -116,6 +116,10 @@ def test_a_model_of_somebody_else_is_served_as_the_file_beside_it_says(tmp_path:
         (ALONE_TOML.replace("[3]", "[4]"), ["model.toml: state h: axes [4] do not fit h, which is float32 [3]"]),
         (ALONE_TOML.replace("8", "0") + "colour = 1", ["chunk.longest: ", "colour: "]),
         (ALONE_TOML + 'name = "other"', ["move it to other/1"]),
+        (
+            ALONE_TOML.replace('axes = ["time"]}]\nstates', 'axes = ["time", 3]}]\nstates'),
+            ["a first run of Batch(rows=1, tokens=8) failed"],
+        ),
     ],
 )
 def test_a_file_beside_that_does_not_fit_is_named_with_every_problem(
