@@ -60,9 +60,13 @@ def _chunk(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterator[str
     elif not any(TIME in axes[name] for name in roles.inputs):
         yield "# No input has a time axis: one time step a call."
         yield "exactly = 1"
-    else:
-        yield f"{DECIDE} the most time steps that one call may carry; or `exactly = n`, if it must be n"
+    elif roles.lengths is not None:
+        yield "# The most time steps that one call may carry."
         yield f"longest = {LONGEST}"
+    else:  # many models run chunks of any length, and give sense for one alone: nothing tells which they are
+        yield f"{DECIDE} one of the two"
+        yield f"# longest = {LONGEST}  # a call may carry any number of time steps up to this"
+        yield "# exactly = n  # a call must carry just so many"
     yield "# padded_end = true  # with exactly: a sequence's last chunk may be shorter; it is filled up with zeros"
     if roles.lengths is None:
         yield "# No input tells the rows' lengths: without `exactly`, rows of equal length share a call."
