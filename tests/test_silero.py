@@ -56,7 +56,7 @@ def folder(silero: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(silero: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package's second file: without batch axis, a time step is a chunk behind its context. Served as drafted, any length decided."""
+    """The package's second file, served as drafted: without batch axis; a time step is a chunk behind its context."""
     models = tmp_path_factory.mktemp("whole")
     place = models / "silero-sequence" / "1"
     place.mkdir(parents=True)
