@@ -57,6 +57,12 @@ class Outbox:
     def close(self, key: int) -> None:
         self._closes.append(key)
 
+    def withdraw_close(self, key: int) -> bool:
+        """Whether a close of the key was still to be written; it is not any more."""
+        waits = key in self._closes
+        self._closes = [other for other in self._closes if other != key]
+        return waits
+
     def drop(self, ledger: Ledger) -> None:
         """It is dead: its Open is not to be written any more; its steps are gone already."""
         self._opens.pop(ledger, None)

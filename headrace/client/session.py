@@ -146,10 +146,16 @@ class Session:
         self._go_on(ledger)
 
     def _closed(self, key: int) -> None:
+        """Unasked too: a client of the other service began that sequence anew, by its name."""
         ledger = self._ledgers.get(key)
-        if ledger is not None:
-            ledger.fail(ledger.error)
+        if ledger is None:
+            return
+        asked = ledger.phase is Phase.CLOSING and not self._outbox.withdraw_close(key)
+        ledger.fail(ledger.error)
+        if asked:
             self._free(ledger)
+        else:
+            self._go_on(ledger)  # what is under way for its key must not meet another: it rests until the next stream
 
     # The connection, and time
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 
 from headrace.client.session import FrameRefused
-from headrace.errors import TakenOver, Unavailable
+from headrace.errors import HeadraceError, TakenOver, Unavailable, UnknownSequence
 from headrace.protos import sequences_pb2 as pb
 
 from .fake import Cut
@@ -66,6 +67,41 @@ def test_the_key_of_a_refused_open_is_used_again(loop: asyncio.AbstractEventLoop
     line = Line(loop)
     line.server.refuse_open = lambda told: pb.Error(code=pb.ALREADY_EXISTS, message="live")
     assert [line.open("a").key for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_sequence_that_is_closed_unasked_is_lost_and_its_key_rests(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    lost, other = line.open("a"), line.open("b")
+    line.server.paused = True
+    written = line.submit(lost, 1)
+    line.write()
+    waiting = line.submit(lost, 2)
+    line.session.receive(pb.Reply(closed=np.array([lost.key], "<u4").tobytes()), line.now)
+    assert [outcome(written), outcome(waiting)] == [UnknownSequence, UnknownSequence]
+    with pytest.raises(UnknownSequence, match="closed; open it again"):
+        line.submit(lost, 3)
+    closed: asyncio.Future[HeadraceError | None] = loop.create_future()
+    line.session.close(lost, closed, line.now + 30)
+    assert closed.result() is None
+    assert not line.write()  # neither the step nor a close is written any more
+    line.server.release()
+    late = pb.Error(key=lost.key, position=0, code=pb.UNKNOWN_SEQUENCE, message="closed")
+    fresh, step = line.open("c"), line.submit(other, 4)
+    line.session.receive(pb.Reply(errors=[late]), line.now)  # what the server still says of the old one
+    anew = line.submit(fresh, 5)
+    line.exchange()
+    assert fresh.key not in (lost.key, other.key)
+    assert [outcome(step), outcome(anew)] == [4, 5]
+
+
+def test_a_close_that_is_not_needed_any_more_is_not_written(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open("a")
+    closed: asyncio.Future[HeadraceError | None] = loop.create_future()
+    line.session.close(ledger, closed, line.now + 30)
+    line.session.receive(pb.Reply(closed=np.array([ledger.key], "<u4").tobytes()), line.now)
+    assert closed.result() is None
+    assert not line.write()  # it would hit whatever has the key by then
 
 
 def test_a_cancel_never_hits_the_step_that_took_the_place(loop: asyncio.AbstractEventLoop) -> None:
