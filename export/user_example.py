@@ -16,6 +16,8 @@ from headrace.spec import LENGTHS
 Example = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 """Tensors [rows, time, ...]: the module's first arguments, or by the names of its arguments."""
 
+VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 DTYPES = (torch.float32, torch.int64)
 
 
@@ -51,10 +53,18 @@ def read(module: nn.Module, example: Example, time_first: bool) -> tuple[Call, t
     parameters = inspect.signature(module.forward).parameters
     takes = LENGTHS in parameters and not (isinstance(example, Mapping) and LENGTHS in example)
     named = _named(module, example)
+    if not named:
+        raise ConfigurationError("the example holds no tensors; it needs those that forward takes, [rows, time, ...]")
     positional = not set(named) <= set(parameters)
     if positional and isinstance(example, Mapping):
         raise ConfigurationError(
             f"the example names {', '.join(set(named) - set(parameters))}, forward takes {', '.join(parameters)}"
+        )
+    missing = [n for n, p in parameters.items() if p.default is p.empty and p.kind not in VARIABLE and n not in named]
+    if not positional and (missing := [n for n in missing if n != LENGTHS]):
+        raise ConfigurationError(
+            f"forward also needs {', '.join(missing)}: put it into the example, or, if it is a state, give it None as "
+            "its default and let the layer begin from zeros"
         )
     call = Call(tuple(named), positional, takes, time_first)
     tensors = tuple(x.transpose(0, 1) if time_first else x for x in named.values())
@@ -89,9 +99,9 @@ def _named(module: nn.Module, example: Example) -> dict[str, Tensor]:
 
 def _refuse(named: Mapping[str, Tensor], tensors: Sequence[Tensor]) -> None:
     wrong = [name for name, x in named.items() if not isinstance(x, Tensor) or x.dim() < 2 or x.dtype not in DTYPES]
-    if wrong or not tensors:
+    if wrong:
         raise ConfigurationError(
-            f"the example needs tensors [rows, time, ...] of float32 or int64; {', '.join(wrong) or 'there are none'}"
+            f"the example needs tensors [rows, time, ...] of float32 or int64; {', '.join(wrong)} cannot be used"
         )
     if len({x.shape[:2] for x in tensors}) != 1:
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in named.items())

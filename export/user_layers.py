@@ -5,6 +5,7 @@ Only the `forward` of instances is overridden, and the packing functions of torc
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -173,11 +174,23 @@ def _encoder(tape: Tape, path: str, layer: nn.TransformerEncoder) -> Callable[..
     return forward
 
 
+def _decoder(tape: Tape, path: str, layer: nn.TransformerDecoder) -> Callable[..., Any]:
+    """As `_encoder`."""
+    stock = type(layer).forward
+
+    def forward(*given: Any, **named: Any) -> Any:
+        arguments = inspect.signature(stock).bind(layer, *given, **named).arguments
+        return stock(**arguments | {"tgt_is_causal": bool(arguments.get("tgt_is_causal"))})
+
+    return forward
+
+
 _FORWARDS: dict[Any, Callable[[Tape, str, Any], Callable[..., Any]]] = {
     watch.LAYERS: _recurrent,
     watch.CELLS: _cell,
     nn.MultiheadAttention: _attention,
     nn.TransformerEncoder: _encoder,
+    nn.TransformerDecoder: _decoder,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -59,7 +61,7 @@ def _padded(node: onnx.NodeProto, graph: onnx.ModelProto) -> bool:
 def _index(tokens: str) -> list[onnx.NodeProto]:
     """[rows, time] (first token of the row + time) modulo all tokens: right where a row is, past its end another's."""
 
-    def node(kind: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
+    def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
         return helper.make_node(kind, inputs, [PREFIX + output], **attributes)
 
     def ours(*names: str) -> list[str]:

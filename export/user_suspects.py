@@ -68,12 +68,12 @@ def rewrite(program: ExportedProgram, lengths: str, rows: Any, time: Any) -> int
     return len(chosen)
 
 
-def suspects(program: ExportedProgram, time: Any, own: set[str]) -> tuple[Suspect, ...]:
-    """Each once, in the order of the graph. own: the user's files."""
+def suspects(program: ExportedProgram, time: Any, own: set[str], *, streamed: bool) -> tuple[Suspect, ...]:
+    """Each once, in the order of the graph. own: the user's files; streamed: whether steps can begin anywhere."""
     found = (
         Suspect(_name(node), of_trace(node.meta.get("stack_trace"), own))
         for node in program.graph_module.graph.nodes
-        if not _masked(node) and (_ends(node, time) or _mixes(node, time))
+        if not _masked(node) and (_ends(node, time) or _mixes(node, time) or (streamed and _counts(node, time)))
     )
     return tuple(dict.fromkeys(found))
 
@@ -109,6 +109,11 @@ def _ends(node: Node, time: Any) -> bool:
 def _masked(node: Node) -> bool:
     """Whether it is inside an attention layer, whose padding gets no weight."""
     return any("MultiheadAttention" in str(kind) for _, kind in node.meta.get("nn_module_stack", {}).values())
+
+
+def _counts(node: Node, time: Any) -> bool:
+    """Whether positions are made, which in a stream begin at zero in every step."""
+    return _name(node) == "arange" and _has(_shape(node), time)
 
 
 def _mixes(node: Node, time: Any) -> bool:

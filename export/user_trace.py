@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +49,9 @@ def to_onnx(module: nn.Module, plan: Plan, opset: int = OPSET) -> Traced:
     """
     name, graph = plan.spec.name, _Graph(module, plan).eval()
     axes = _axes(plan)
-    with torch.no_grad(), parts_unwrapped(module), quiet(), told(module, name, "traced"):
+    with torch.no_grad(), parts_unwrapped(module), quiet(), _still(), told(module, name, "traced"):
         program = torch.export.export(graph, _example(plan), dynamic_shapes=axes, strict=False)
-        found = _ragged(program, module)
+        found = _ragged(program, module, streamed=plan.spec.stateful)
         names = [i.name for i in plan.spec.graph_inputs]
         names.insert(names.index(LENGTHS) + 1, TIMES)
         exported = written(program, axes, names, [o.name for o in plan.spec.graph_outputs], opset)
@@ -96,12 +99,24 @@ class _Graph(nn.Module):
         return packed
 
 
-def _ragged(program: ExportedProgram, module: nn.Module) -> tuple[Suspect, ...]:
+@contextmanager
+def _still() -> Iterator[None]:
+    """Where tracing fails, torch logs the whole graph so far; the error has the user's line."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _ragged(program: ExportedProgram, module: nn.Module, *, streamed: bool) -> tuple[Suspect, ...]:
     """Rewrites what is rewritten, and returns what is told."""
     lengths, times = (name for name in program.graph_signature.user_inputs if name in ("lengths", "times"))
     rows, time = symbols(program, lengths, times)
     rewrite(program, lengths, rows, time)
-    return suspects(program, time, files(module))
+    return suspects(program, time, files(module), streamed=streamed)
 
 
 def _example(plan: Plan) -> tuple[Any, ...]:

@@ -67,6 +67,29 @@ class Mean(Base):
         return self.head(y.mean(1))
 
 
+class Positions(Base):
+    def forward(self, x: Tensor) -> Any:
+        x = x + torch.arange(x.size(1))[:, None] / 10
+        return self.head(self.rnn(x)[0])
+
+
+class NeedsAState(Base):
+    def forward(self, x: Tensor, hidden: Tensor) -> Any:
+        y, hidden = self.rnn(x, hidden)
+        return self.head(y), hidden
+
+
+class Weights(nn.Module):
+    """Attention weights have two axes of time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.attend(x, x, x)
+
+
 class Greatest(Base):
     """Right by accident: the padding repeats a row's own last step."""
 
@@ -150,6 +173,8 @@ def refused(module: nn.Module, example: Any, tmp_path: Path, **options: Any) -> 
         (lambda: nn.Sequential(nn.Linear(4, 4), OwnLayer(4, 8)), "1: OwnLayer has a forward of its own"),
         (lambda: torch.jit.script(nn.Linear(4, 4)), "the module is scripted"),
         (lambda: zoo.LastStep().double(), "rnn.weight_ih_l0 is torch.float64: call .float()"),
+        (NeedsAState, "forward also needs hidden: put it into the example, or, if it is a state, give it None"),
+        (Weights, "output y1 is [3, 7, 7] for 3 rows of 7 time steps: it needs one axis of rows"),
         (Counts, "the example's number of rows alone; write x.size(0), not len(x)"),
     ],
 )
@@ -163,6 +188,7 @@ def test_layers_and_reasons_are_named(make: Callable[[], nn.Module], words: str,
     [
         (Mean, "mean over time", "y.mean(1)"),
         (Tail, "slice over time", "y[:, -1:]"),
+        (Positions, "arange over time", "torch.arange(x.size(1))"),
         (Softmax, "softmax over time", "y.softmax(1)"),
         (Flip, "flip over time", "x.flip(1)"),
         (Convolution, "conv1d over time", "self.conv(x"),
@@ -200,7 +226,7 @@ def test_integers_need_a_vocabulary(tmp_path: Path) -> None:
     [
         (torch.zeros(2, 6, 4, dtype=torch.float64), "float32 or int64; x"),
         (torch.zeros(6), "[rows, time, ...]"),
-        ((), "there are none"),
+        ((), "the example holds no tensors"),
         ((FLOATS, torch.zeros(2, 5, 4)), "differ in rows or time"),
         ({"x": FLOATS, "z": FLOATS}, "the example names z, forward takes x"),
         (torch.zeros(2, 6, 5), "cannot be run (RuntimeError)"),

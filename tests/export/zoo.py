@@ -137,3 +137,34 @@ class Attentive(nn.Module):
         y, _ = self.rnn(x)
         y, _ = self.attend(y, y, y)
         return self.head(y)
+
+
+class Decoder(nn.Module):
+    """Attends to its own past, and to all of the sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+        self.embed, self.decoder = nn.Linear(4, 8), nn.TransformerDecoder(layer, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        y: Tensor = self.decoder(x, x, tgt_mask=nn.Transformer.generate_square_subsequent_mask(x.size(1)))
+        return y
+
+
+class StackOfCells(nn.Module):
+    """Cells that begin from nothing; one answer at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.ModuleList([nn.LSTMCell(4, 8), nn.LSTMCell(8, 8)]), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states: list[Any] = [None, None]
+        for y in x.unbind(1):
+            for k, cell in enumerate(self.cells):
+                states[k] = cell(y, states[k])
+                y = states[k][0]  # noqa: PLW2901
+        scores: Tensor = self.head(states[-1][0])
+        return scores
