@@ -156,7 +156,7 @@ class ModelsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ModelsReply(_message.Message):
-    __slots__ = ("models", "frame_bytes")
+    __slots__ = ("models", "frame_bytes", "frame_rows")
     class Model(_message.Message):
         __slots__ = ("name", "version", "spec", "device")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,8 @@ class ModelsReply(_message.Message):
         def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., spec: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
     MODELS_FIELD_NUMBER: _ClassVar[int]
     FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FRAME_ROWS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[ModelsReply.Model]
     frame_bytes: int
-    def __init__(self, models: _Optional[_Iterable[_Union[ModelsReply.Model, _Mapping]]] = ..., frame_bytes: _Optional[int] = ...) -> None: ...
+    frame_rows: int
+    def __init__(self, models: _Optional[_Iterable[_Union[ModelsReply.Model, _Mapping]]] = ..., frame_bytes: _Optional[int] = ..., frame_rows: _Optional[int] = ...) -> None: ...

@@ -88,7 +88,7 @@ async def running(
         stack.push_async_callback(asyncio.to_thread, models.stop)
         health = HealthServer(settings.host, settings.metrics_port, registry, lambda: models.ready)
         stack.push_async_callback(asyncio.to_thread, health.stop)
-        sequences = SequencesService(models, settings.connection_rows, settings.frame_bytes, clock)
+        sequences = SequencesService(models, settings.frame_rows, settings.frame_bytes, clock)
         inference = InferenceService(models, clock)
         server, port = await listen(settings, sequences.handler(), inference.handler())
         app = App(models, port, health.port, server, (sequences, inference), settings.drain_seconds)

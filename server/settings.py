@@ -54,6 +54,11 @@ class Settings(BaseModel):
     drain_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long a stopping server waits for what it admitted."""
 
+    @property
+    def frame_rows(self) -> int:
+        """A connection cannot have more rows under way than its model takes."""
+        return min(self.connection_rows, self.queued_rows)
+
     @classmethod
     def load(cls, file: Path | None, given: dict[str, Any]) -> Settings:
         """From a TOML file, if any, overridden by what is given. Raises ConfigurationError with every problem."""

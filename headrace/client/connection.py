@@ -66,7 +66,7 @@ class Connection:
         """Raises Unavailable if no Headrace server answers within `connect_timeout`."""
         reply = await self._list()
         self.catalogue.learn(reply)
-        self.session.limit(reply.frame_bytes)
+        self.session.limit(reply.frame_bytes, reply.frame_rows)
         self._task = asyncio.create_task(self._run())
 
     async def models(self) -> list[ServedModel]:
@@ -110,7 +110,8 @@ class Connection:
     async def _ask_limit(self) -> None:
         """It may be another server by now, with other settings."""
         with suppress(Unavailable):  # the next stream will tell
-            self.session.limit((await self._list()).frame_bytes)
+            reply = await self._list()
+            self.session.limit(reply.frame_bytes, reply.frame_rows)
 
     async def _serve_one_stream(self) -> str:
         """Until it breaks, on either side; returns why it did. Raises what another stream would not heal."""

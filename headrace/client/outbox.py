@@ -11,7 +11,7 @@ from .ledger import Ledger, Phase
 from .served import ServedModel
 from .step import Step
 
-#: Rows of a frame. A server refuses a frame's rows all at once if they are more than it has room for in its queue.
+#: Rows of a frame, at most. A server refuses them all at once if they are more than it has room for in its queue.
 MOST_ROWS = 1024
 
 
@@ -32,11 +32,12 @@ class Room:
 class Outbox:
     """Mutable; dicts stand for ordered sets. `clear` loses nothing: reopening the ledgers brings it all up again.
 
-    What does not fit into a frame of `frame_bytes` goes into the next; what fits into none must not come in.
+    What does not fit into a frame of `frame_bytes` and `frame_rows` goes into the next; what fits into none must not
+    come in.
     """
 
     def __init__(self, frame_bytes: int) -> None:
-        self.frame_bytes = frame_bytes
+        self.frame_bytes, self.frame_rows = frame_bytes, MOST_ROWS
         self._opens: dict[Ledger, None] = {}
         self._ready: dict[ServedModel, dict[Ledger, None]] = {}  # those with steps that wait
         self._cancels: dict[Step, Ledger] = {}
@@ -126,21 +127,20 @@ class Outbox:
         while self._ready and not steps:
             served = next(iter(self._ready))
             ledgers = self._ready.pop(served)
-            steps = _drained(ledgers, now, room)
+            steps = self._drained(ledgers, now, room)
             if ledgers:
                 self._ready[served] = ledgers
                 return steps
         return steps
 
-
-def _drained(ledgers: dict[Ledger, None], now: float, room: Room) -> list[Step]:
-    """Empties `ledgers`, as far as there is room."""
-    steps: list[Step] = []
-    while ledgers:
-        ledger = next(iter(ledgers))
-        while ledger.sendable(now):
-            if len(steps) == MOST_ROWS or not room.take(frames.step_bytes(ledger.waiting[0])):
-                return steps
-            steps.append(ledger.take())
-        del ledgers[ledger]
-    return steps
+    def _drained(self, ledgers: dict[Ledger, None], now: float, room: Room) -> list[Step]:
+        """Empties `ledgers`, as far as there is room."""
+        steps: list[Step] = []
+        while ledgers:
+            ledger = next(iter(ledgers))
+            while ledger.sendable(now):
+                if len(steps) == self.frame_rows or not room.take(frames.step_bytes(ledger.waiting[0])):
+                    return steps
+                steps.append(ledger.take())
+            del ledgers[ledger]
+        return steps

@@ -15,7 +15,7 @@ from . import frames
 from .codes import again, from_wire
 from .ledger import Ledger, Opening, Phase
 from .ordered import Ordered
-from .outbox import Outbox
+from .outbox import MOST_ROWS, Outbox
 from .settings import Settings
 from .step import UNSENT, Step
 from .tensors import results
@@ -171,8 +171,8 @@ class Session:
     def offline(self, because: str) -> None:
         self._online, self._offline_because = False, because
 
-    def limit(self, frame_bytes: int) -> None:
-        """The server takes request frames of so many bytes, 0 if it does not say. What fits into none fails.
+    def limit(self, frame_bytes: int, frame_rows: int) -> None:
+        """The server takes request frames of so many bytes and rows, 0 if it does not say. What fits into none fails.
 
         Raises FrameRefused if a frame was refused, and was not too large: the next one would be refused as well.
         """
@@ -180,6 +180,7 @@ class Session:
         if self._refusal is not None and limit >= self._outbox.frame_bytes:
             raise self._refusal
         self._outbox.frame_bytes, self._refusal = limit, None
+        self._outbox.frame_rows = min(MOST_ROWS, frame_rows or MOST_ROWS)
         for ledger in list(self._ledgers.values()):
             self._fail_what_is_too_large(ledger)
 

@@ -77,7 +77,7 @@ class SequencesService:
             self._streams.discard(stream)
 
     async def _list(self, request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
-        reply = pb.ModelsReply(frame_bytes=self._frame_bytes)
+        reply = pb.ModelsReply(frame_bytes=self._frame_bytes, frame_rows=self._connection_rows)
         for model in self._models:
             reply.models.add(
                 name=model.spec.name, version=model.version, spec=model.spec.to_json(), device=model.device

@@ -126,3 +126,13 @@ def test_more_sequences_than_one_frame_has_room_for_are_opened_again() -> None:
             await asyncio.gather(*(s.close() for s in sequences))
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_a_server_of_short_queues_is_given_short_frames() -> None:
+    async def main() -> None:
+        async with joined(set(), rows=5) as line:
+            sequences = [await line.client.open("sum") for _ in range(20)]
+            assert await asyncio.gather(*(line.step(s, 1) for s in sequences)) == [1] * 20
+            assert await asyncio.gather(*(line.infer(n) for n in range(20))) == [n + 1 for n in range(20)]
+
+    asyncio.run(main())
