@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from headrace.spec import PAST, Cache, Chunk, Input, ModelSpec, Output, Start, Text
 
 from ..cached import CachedAttention, CrossAttention, Rotary, filled, fresh
-from ..ragged import State
+from ..ragged import RaggedAttention, State
 from .base import SequenceModel
 from .decoder import embedding, feed_forward, narrow
-from .encoder import EncoderLayer, Sinusoids
 
 
 class StartedModel(SequenceModel):
@@ -32,9 +31,9 @@ class StartedModel(SequenceModel):
 class Translator(StartedModel):
     """Source ids → encoder → keys and values; target ids → decoder with cross-attention → logits of the next one.
 
-    Vaswani et al. 2017, figure 1, with norms before the sublayers (Xiong et al. 2020); sinusoids tell the encoder its
-    places, turned queries and keys (Su et al. 2021) the decoder, also how far a letter is from the place where it
-    writes. Symbol 0 of the target begins and ends a translation.
+    Vaswani et al. 2017, figure 1, with norms before the sublayers (Xiong et al. 2020); queries and keys are
+    turned (Su et al. 2021), between source and target too: how far a letter is from the place that is written tells
+    much. Symbol 0 of the target begins and ends a translation.
     """
 
     def __init__(
@@ -50,9 +49,8 @@ class Translator(StartedModel):
     ) -> None:
         super().__init__()
         self.source, self.symbols, self.longest = tuple(source), tuple(symbols), longest
-        self.read = nn.Embedding(len(source), width)  # as large as the sinusoids beside them
-        self.positions = Sinusoids(width)
-        self.encoder = nn.ModuleList(EncoderLayer(width, heads, dropout) for _ in range(encoder))
+        self.read = embedding(len(source), width)
+        self.encoder = nn.ModuleList(SourceLayer(width, heads, encoder, dropout) for _ in range(encoder))
         self.norm_source = nn.LayerNorm(width)
         self.embed = embedding(len(symbols), width)
         self.rotary = Rotary(width // heads)
@@ -62,11 +60,10 @@ class Translator(StartedModel):
 
     def encode(self, source: Tensor, lengths: Tensor) -> State:
         x = self.read(source)  # [tokens, width]
-        x = x + self.positions(x, lengths)
-        for layer in self.encoder:
-            x = layer(x, lengths)
-        x, cells = self.norm_source(x), State()
         turns = self.rotary.angles(lengths, torch.zeros_like(lengths), x)
+        for layer in self.encoder:
+            x = layer(x, lengths, self.rotary, turns)
+        x, cells = self.norm_source(x), State()
         for layer in self.decoder:
             assert isinstance(layer, DecoderLayer)
             cells |= layer.cells(x, self.rotary, turns)
@@ -98,6 +95,24 @@ class Translator(StartedModel):
             start=Start(inputs=(letters,), longest=self.longest, text=Text(symbols=self.source)),
             chunk=Chunk(longest=self.longest),
         )
+
+
+class SourceLayer(nn.Module):
+    """Attention to the whole source, then a feed-forward block on each token, both with a residual around them."""
+
+    def __init__(self, width: int, heads: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.norm, self.project_in = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.attend, self.project_out = RaggedAttention(heads), narrow(nn.Linear(width, width), layers)
+        self.feed = feed_forward(width, layers)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor, rotary: Rotary, turns: tuple[Tensor, Tensor]) -> Tensor:
+        """x [tokens, width], lengths [rows] → [tokens, width]."""
+        q, k, v = self.project_in(self.norm(x)).chunk(3, -1)  # each [tokens, width]
+        x = x + self.dropout(self.project_out(self.attend(rotary(q, turns), rotary(k, turns), v, lengths)))
+        fed: Tensor = self.dropout(self.feed(x))
+        return x + fed
 
 
 class DecoderLayer(nn.Module):
