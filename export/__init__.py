@@ -4,7 +4,6 @@ checkpoint → trace → verify → publish → models/<name>/<version>/model.on
 """
 
 from .run import export_checkpoint, export_model
-from .user_module import export_module
-from .user_run import export_user_module
+from .user import export_module, export_user_module
 
 __all__ = ["export_checkpoint", "export_model", "export_module", "export_user_module"]

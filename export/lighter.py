@@ -43,11 +43,20 @@ class Lighter:
         fall = self.reference.value - self.score.value
         return fall if self.score.better == "higher" else -fall
 
+    def spec(self, full: ModelSpec) -> ModelSpec:
+        """Under a name of its own, so that both can be served side by side; the parity is still the float32 graph's."""
+        before = self.reference.model_copy(update={"metric": f"{self.reference.metric} in float32"})
+        return full.model_copy(update={"name": f"{full.name}-{self.precision}", "scores": (self.score, before)})
+
     def __str__(self) -> str:
         return (
             f"{self.precision}: {self.bytes:,} bytes, {self.bytes / self.before:.2f} of float32, {self.speed:.2f} x as "
             f"fast, {self.score.metric} {self.score.value:.4f} (float32 {self.reference.value:.4f})"
         )
+
+
+Lighten = Callable[[onnx.ModelProto, ModelSpec], Lighter]
+"""`lighter`, all but the graph and its spec given."""
 
 
 def lighter(graph: onnx.ModelProto, spec: ModelSpec, precision: Precision, judge: Judge, most: float) -> Lighter:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import onnx
 from rich.console import Console
 
 from headrace import training
@@ -15,7 +13,7 @@ from headrace.spec import ModelSpec
 from headrace.training.models import SequenceModel
 
 from .kept import plainly
-from .lighter import Lighter, lighter
+from .lighter import Lighten, lighter
 from .parity import FULL, LIGHT, Report, strain, verify
 from .precision import RECURRENT, Precision
 from .publish import publish
@@ -59,7 +57,7 @@ def export_model(
     *,
     version: str | None = None,
     quick: bool = False,
-    lighten: Callable[[onnx.ModelProto, ModelSpec], Lighter] | None = None,
+    lighten: Lighten | None = None,
     opset: int = OPSET,
     console: Console,
 ) -> Path:
@@ -77,7 +75,7 @@ def export_model(
     full, small = spec.model_copy(update={"parity": report.parity, "versions": versions()}), None
     if lighten is not None:
         small = lighten(graph, full)
-        graph, full = small.graph, _lighter(full, small)
+        graph, full = small.graph, small.spec(full)
     beside = pages(*plainly(graph, full), report, small) | start_files(model, graph, full, quick=quick, console=console)
     path = publish(graph, full, models, version, beside)
     console.print(f"{path}: {len(graph.graph.node)} nodes, {_summary(report)}")
@@ -86,12 +84,6 @@ def export_model(
     if opset > LAST_RECURRENT and any(node.op_type in RECURRENT for node in graph.graph.node):
         console.print(f"{path}: at opset {opset} its recurrent layers will run on the CPU, also where there is a GPU")
     return path
-
-
-def _lighter(spec: ModelSpec, small: Lighter) -> ModelSpec:
-    """Under a name of its own, so that both can be served side by side; the parity is still the float32 graph's."""
-    before = small.reference.model_copy(update={"metric": f"{small.reference.metric} in float32"})
-    return spec.model_copy(update={"name": f"{spec.name}-{small.precision}", "scores": (small.score, before)})
 
 
 def _summary(report: Report) -> str:

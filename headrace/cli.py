@@ -62,23 +62,16 @@ def export(
     """Writes <models>/<name>/<version>/model.onnx, after it was compared with PyTorch over a grid of ragged batches."""
     from headrace.export import export_checkpoint, export_user_module
 
+    how: dict[str, Any] = {"precision": precision, "max_drop": max_drop, "opset": opset, "console": Console()}
     if not checkpoints and module is None:
         raise ConfigurationError("nothing to export: name checkpoints, or your own module with --module")
     if module is not None:
         if example is None or checkpoints:
             raise ConfigurationError("--module needs --example, and takes no checkpoints but --checkpoint")
         given = name or module.partition(":")[2]
-        export_user_module(module, checkpoint, example, models, given, version, console=Console())
+        export_user_module(module, checkpoint, example, models, given, version, **how)
     for run in checkpoints or ():
-        export_checkpoint(
-            run,
-            models,
-            version=version,
-            precision=precision,
-            max_drop=max_drop,
-            opset=opset,
-            console=Console(),
-        )
+        export_checkpoint(run, models, version=version, **how)
 
 
 def serve(config: Path | None = None, **given: Any) -> None:

@@ -12,9 +12,9 @@ from headrace.errors import ConfigurationError
 from headrace.spec import LENGTHS, ModelSpec
 from headrace.training.models import SequenceModel
 
-from .parity import TOLERANCE, difference
-from .runners import eager, runtime
-from .streams import Grid, alone, bounded, drive, whole
+from ..parity import TOLERANCE, difference
+from ..runners import eager, runtime
+from ..streams import Grid, alone, bounded, drive, whole
 
 NOISE = Grid(sizes=(5,), longest=9)
 

@@ -17,15 +17,15 @@ from torch.export import Dim, ExportedProgram
 from headrace.contract import check
 from headrace.spec import LENGTHS, ROWS, TOKENS
 
-from . import padded_ops as ops
-from .overrides import inverses
-from .trace import DTYPES, quiet, tidied, written
-from .translate import OPSET
-from .user_layers import Tape, ragged
-from .user_lines import files, told
-from .user_plan import Plan
-from .user_suspects import Suspect, rewrite, suspects, symbols
-from .user_unwrap import parts_unwrapped
+from .. import padded_ops as ops
+from ..overrides import inverses
+from ..trace import DTYPES, quiet, tidied, written
+from ..translate import OPSET
+from .layers import Tape, ragged
+from .lines import files, told
+from .plan import Plan
+from .suspects import Suspect, rewrite, suspects, symbols
+from .unwrap import parts_unwrapped
 
 EXAMPLE, SINGLE = (13, 11, 7, 4, 2), (1, 1, 1, 1, 1)
 """Lengths of the rows that are traced: no two axes of one size, which a tracer could take for the same."""

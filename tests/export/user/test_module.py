@@ -18,11 +18,11 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from headrace.errors import ConfigurationError
 from headrace.export import export_module
 from headrace.export.parity import LIGHT, verify
-from headrace.export.user_example import Example, read
-from headrace.export.user_module import Alone
-from headrace.export.user_noise import with_noise
-from headrace.export.user_plan import Plan, Wishes, plan
-from headrace.export.user_trace import to_onnx
+from headrace.export.user.example import Example, read
+from headrace.export.user.module import Alone
+from headrace.export.user.noise import with_noise
+from headrace.export.user.plan import Plan, Wishes, plan
+from headrace.export.user.trace import to_onnx
 from headrace.spec import METADATA_KEY, ModelSpec
 
 from . import zoo

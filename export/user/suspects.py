@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from . import padded_ops  # noqa: F401  registers the operators
-from .user_lines import of_trace
+from .. import padded_ops  # noqa: F401  registers the operators
+from .lines import of_trace
 
 ALONG: dict[str, int] = {
     "softmax": 1,

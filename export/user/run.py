@@ -6,6 +6,7 @@ import runpy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,14 @@ from rich.console import Console
 from torch import nn
 
 from headrace.errors import ConfigurationError
+from headrace.spec import Score
+from headrace.training.models import SequenceModel
 
-from .user_module import export_module
-from .user_unwrap import load, unwrapped
+from ..lighter import Lighten, lighter
+from ..precision import Precision
+from ..translate import OPSET
+from .module import export_module
+from .unwrap import load, unwrapped
 
 
 def export_user_module(
@@ -27,6 +33,9 @@ def export_user_module(
     name: str,
     version: str | None = None,
     *,
+    precision: Precision = "fp32",
+    max_drop: float = 0.01,
+    opset: int = OPSET,
     console: Console,
 ) -> Path:
     """A module and its weights → the path of `models/<name>/<version>/model.onnx`.
@@ -34,13 +43,32 @@ def export_user_module(
     target:     "my.package:build", a function or class that gives the module when it is called; found from here too
     checkpoint: its state dict, of which nothing but tensors and plain values is read; None leaves it as it is built
     example:    a Python file with EXAMPLE or `example()`, see `export_module`; OPTIONS there are its further arguments
+    precision:  other than fp32, the model is published as `<name>-<precision>`, if its score is worse by at most
+                `max_drop`; the example's file then has `score(model)`, where higher is better; the model
+                takes and gives packed tokens, see `SequenceModel.step`
     """
     module = unwrapped(built(target))
     if checkpoint is not None:
         load(module, checkpoint)
     values = _run(example)
     options = values.get("OPTIONS", {})
-    return export_module(module, _example(values, example), models, name, version=version, console=console, **options)
+    lighten = None if precision == "fp32" else _lighten(values, example, precision, max_drop)
+    kept: dict[str, Any] = {"version": version, "lighten": lighten, "opset": opset, "console": console}
+    return export_module(module, _example(values, example), models, name, **kept, **options)
+
+
+def _lighten(values: dict[str, Any], file: Path, precision: Precision, most: float) -> Lighten:
+    """Raises ConfigurationError if the file says nothing of how good a model is."""
+    score = values.get("score")
+    if not callable(score):
+        raise ConfigurationError(
+            f"{file} has no function score(model), and without one nobody knows what {precision} costs; add it"
+        )
+
+    def judge(model: SequenceModel) -> Score:
+        return Score(metric="score", value=float(score(model)), better="higher", data=file.name)
+
+    return partial(lighter, precision=precision, judge=judge, most=most)
 
 
 def built(target: str) -> nn.Module:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from headrace.errors import ConfigurationError
 from headrace.spec import Chunk, Input, ModelSpec, Output, State
 
-from . import user_watch as watch
-from .user_example import Call, probe
-from .user_lines import told
+from . import watch
+from .example import Call, probe
+from .lines import told
 
 PROBES = ((2, 5), (3, 5), (3, 7))
 """Rows and time steps: an axis that differs between the first two counts rows, between the others time steps."""

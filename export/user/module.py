@@ -19,19 +19,21 @@ from headrace.spec import ModelSpec
 from headrace.training.models import SequenceModel
 from headrace.training.ragged import State
 
-from . import user_watch as watch
-from .controls import strained
-from .parity import FULL, LIGHT, Report, agree, verify
-from .publish import publish
-from .report import pages
-from .runners import bare, versions
-from .user_example import Call, Example, read
-from .user_lines import told
-from .user_noise import refuse_leaks
-from .user_plan import Plan, Wishes, plan
-from .user_suspects import Suspect
-from .user_trace import Traced, to_onnx
-from .user_unwrap import parts_unwrapped, unwrapped
+from ..controls import strained
+from ..lighter import Lighten
+from ..parity import FULL, LIGHT, Report, agree, verify
+from ..publish import publish
+from ..report import pages
+from ..runners import bare, versions
+from ..translate import OPSET
+from . import watch
+from .example import Call, Example, read
+from .lines import told
+from .noise import refuse_leaks
+from .plan import Plan, Wishes, plan
+from .suspects import Suspect
+from .trace import Traced, to_onnx
+from .unwrap import parts_unwrapped, unwrapped
 
 
 def export_module(
@@ -47,6 +49,8 @@ def export_module(
     vocabulary: Mapping[str, int] | None = None,
     time_first: bool = False,
     quick: bool = False,
+    lighten: Lighten | None = None,
+    opset: int = OPSET,
     console: Console | None = None,
 ) -> Path:
     """Any module and an example of its input → the path of `models/<name>/<version>/model.onnx`.
@@ -58,6 +62,7 @@ def export_module(
     vocabulary: of integer inputs, by name: their number, where no nn.Embedding takes them as they are
     time_first: the module's tensors, the example's too, are [time, rows, ...]
     quick:      a small parity grid, and none with enlarged weights
+    lighten:    makes the graph smaller, once it is verified
 
     A parameter `lengths` of `forward`, if there is one, is given the rows' lengths, int64 [rows].
     Raises ConfigurationError, and publishes nothing, for what cannot be exported: with the layer, the reason and the
@@ -68,12 +73,16 @@ def export_module(
     with parts_unwrapped(module), told(module, name, "called"):
         call, tensors = read(module, example, time_first)
         found = plan(module, call, tensors, wishes)
-        traced = to_onnx(module, found)
+        traced = to_onnx(module, found, opset)
         report = _verified(module, found, traced, quick, console)
         if not quick:
             _strained(module, call, tensors, wishes, console)
+    graph, small = traced.graph, None
     spec = found.spec.model_copy(update={"parity": report.parity, "versions": versions()})
-    path = publish(traced.graph, spec, models, version, pages(traced.graph, spec, report, None))
+    if lighten is not None:
+        small = lighten(graph, spec)
+        graph, spec = small.graph, small.spec(spec)
+    path = publish(graph, spec, models, version, pages(graph, spec, report, small))
     console.print(f"{path}: {spec.summary()}", markup=False)
     for suspect in traced.suspects:
         console.print(f"  {suspect}: harmless in {report.parity.cases} cases", markup=False)

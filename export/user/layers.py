@@ -20,9 +20,9 @@ from torch.utils._pytree import tree_leaves
 
 from headrace.errors import ConfigurationError
 
-from . import padded_ops as ops
-from . import user_watch as watch
-from .overrides import flat
+from .. import padded_ops as ops
+from ..overrides import flat
+from . import watch
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import re
 import runpy
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,16 +16,17 @@ from onnx import numpy_helper
 from rich.console import Console
 from torch import nn
 
+from headrace.contract import read_model
 from headrace.errors import ConfigurationError
 from headrace.export import export_module, export_user_module
-from headrace.export.user_unwrap import load, unwrapped
+from headrace.export.user.unwrap import load, unwrapped
 from headrace.spec import METADATA_KEY, ModelSpec
 
 from . import zoo
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "bring-your-own.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "bring-your-own.md"
 FLOATS = torch.zeros(2, 5, 6)
-TARGET = "tests.export.zoo:LastStep"
+TARGET = "tests.export.user.zoo:LastStep"
 
 
 def spec_of(path: Path) -> ModelSpec:
@@ -79,6 +81,19 @@ def test_a_checkpoints_weights_stand_in_the_file(example: Path, tmp_path: Path, 
     np.testing.assert_array_equal(inside[3], unwrapped(module).get_parameter("head.bias").detach().numpy())
 
 
+def test_a_smaller_file_needs_somebody_to_judge_it(example: Path, tmp_path: Path, console: Console) -> None:
+    small: dict[str, Any] = {"precision": "int8", "opset": 21, "console": console}
+    with pytest.raises(ConfigurationError, match=r"example.py has no function score\(model\)"):
+        export_user_module(TARGET, None, example, tmp_path, "last", **small)
+    asked = "state = model.initial_state(1)\n    y, _ = model(torch.ones(5, 4), torch.tensor([5]), state)"
+    example.write_text(f"{example.read_text()}\ndef score(model):\n    {asked}\n    return y.numel()\n")
+    path = export_user_module(TARGET, None, example, tmp_path, "last", **small)
+    assert path == tmp_path / "last-int8" / "1" / "model.onnx"
+    model, spec = read_model(path)
+    assert model.opset_import[0].version == 21
+    assert [(s.metric, s.value) for s in spec.scores] == [("score", 3), ("score in float32", 3)]
+
+
 def test_nothing_but_tensors_is_read(tmp_path: Path) -> None:
     torch.save(zoo.LastStep(), tmp_path / "whole.pt")
     with pytest.raises(ConfigurationError, match=r"whole.pt cannot be read as weights .*state_dict"):
@@ -103,8 +118,8 @@ def test_weights_that_do_not_fit_are_refused(content: object, words: str, tmp_pa
     ("target", "words"),
     [
         ("nowhere.at_all:build", "No module named 'nowhere'"),
-        ("tests.export.zoo:Nothing", "KeyError: 'Nothing'"),
-        ("tests.export.zoo", "gives no module"),
+        ("tests.export.user.zoo:Nothing", "KeyError: 'Nothing'"),
+        ("tests.export.user.zoo", "gives no module"),
         ("builtins:dict", "gives a dict, not an nn.Module"),
     ],
 )
