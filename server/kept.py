@@ -5,10 +5,9 @@ Room is reserved when a step is admitted, so that no reply ever has to be droppe
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,9 @@ MOST_STEPS = 8
 MOST_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
+    """Bytes of its own for each output: a view would keep the whole batch's for as long as one client is slow."""
+
     position: int
     end: int
     size: int
@@ -42,7 +42,7 @@ class Kept:
         cells = [int(np.prod(o.shape)) * np.dtype(o.dtype).itemsize for o in outputs]
         self._token_bytes = sum(c for o, c in zip(outputs, cells, strict=True) if o.time)
         self._row_bytes = sum(c for o, c in zip(outputs, cells, strict=True) if not o.time)
-        self._replies: dict[int, deque[Reply]] = {}
+        self._replies: dict[int, list[Reply]] = {}  # at most MOST_STEPS of each sequence, oldest first
 
     def __repr__(self) -> str:
         return f"Kept(sequences={len(self._replies)}, bytes={self.total})"
@@ -79,17 +79,27 @@ class Kept:
             _row_bytes(cells, steps.lengths if timed else None)
             for cells, timed in zip(outputs.cells, outputs.timed, strict=True)
         ]
-        ends = (steps.positions + steps.lengths).tolist()
-        columns = (steps.numbers.tolist(), steps.positions.tolist(), ends, self.sizes(steps.lengths).tolist())
-        for number, position, end, size, *cells in zip(*columns, *cut, strict=True):
-            self._replies.setdefault(number, deque()).append(Reply(position, end, size, tuple(cells)))
+        ends, sizes = (steps.positions + steps.lengths).tolist(), self.sizes(steps.lengths).tolist()
+        columns = zip(steps.positions.tolist(), ends, sizes, zip(*cut, strict=True), strict=True)
+        for number, reply in zip(steps.numbers.tolist(), map(Reply._make, columns), strict=True):
+            self._replies.setdefault(number, []).append(reply)
 
     def acknowledge(self, numbers: NDArray[np.int32], upto: Rows) -> None:
-        """Forgets each sequence's replies that end at or before `upto` [rows]."""
+        """Forgets each sequence's replies that end at or before `upto` [rows]; numbers differ from each other."""
+        counts, sizes = [], []
         for number, position in zip(numbers.tolist(), upto.tolist(), strict=True):
-            replies = self._replies.get(number)
-            while replies and replies[0].end <= position:
-                self._forget(number, replies.popleft())
+            replies, count, size = self._replies.get(number, ()), 0, 0
+            for reply in replies:
+                if reply.end > position:
+                    break
+                count, size = count + 1, size + reply.size
+            if count:
+                del self._replies[number][:count]
+            counts.append(count)
+            sizes.append(size)
+        self.count[numbers] -= np.array(counts, np.int32)
+        self.size[numbers] -= sizes
+        self.total -= sum(sizes)
 
     def find(self, number: int, position: int, length: int) -> tuple[Array, ...] | None:
         """The outputs [time, ...] (or [1, ...] without time axis) of exactly this step, if they are kept."""
@@ -103,13 +113,11 @@ class Kept:
 
     def drop(self, number: int) -> None:
         """Forgets all of a sequence that leaves; it has no pending steps."""
-        for reply in self._replies.pop(number, ()):
-            self._forget(number, reply)
-
-    def _forget(self, number: int, reply: Reply) -> None:
-        self.count[number] -= 1
-        self.size[number] -= reply.size
-        self.total -= reply.size
+        replies = self._replies.pop(number, ())
+        size = sum(reply.size for reply in replies)
+        self.count[number] -= len(replies)
+        self.size[number] -= size
+        self.total -= size
 
 
 def _row_bytes(cells: Array, lengths: Rows | None) -> list[bytes]:
