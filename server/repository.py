@@ -65,12 +65,15 @@ def read(file: Path) -> tuple[onnx.ModelProto, ModelSpec]:
 
 
 def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clock: Callable[[], float]) -> Models:
-    """Loads every model of the folder and starts its lanes.
+    """Loads every model of the folder and starts its lanes; those with caches are left out, and the log says so.
 
     Raises ConfigurationError if there is none, one is corrupt, or its place does not fit its spec.
     """
     loader = Loader(settings, choose(settings.device), journal, metrics, post, clock)
-    models = [loader.model(file) for file in find_files(settings.models)]
+    found = [loader.model(file) for file in find_files(settings.models)]
+    models = [model for model in found if model is not None]
+    if not models:
+        raise ConfigurationError(f"{settings.models} holds only models with caches, which are not served yet")
     for lane in (lane for model in models for lane in model.lanes):
         lane.start()  # once all are sound: a thread that nobody stops would keep its engine
     return Models(models, metrics.refused)
@@ -87,10 +90,16 @@ class Loader:
     post: Post
     clock: Callable[[], float]
 
-    def model(self, file: Path) -> Model:
-        """A model whose lanes are not started yet. Raises ConfigurationError for a file that cannot be served."""
+    def model(self, file: Path) -> Model | None:
+        """A model whose lanes are not started yet; None for one with caches of keys and values.
+
+        Raises ConfigurationError for a file that cannot be served.
+        """
         graph, spec = read(file)
         name, version = file.parent.parent.name, file.parent.name
+        if spec.caches:
+            log.warning("%s/%s is not served: its caches of keys and values need what is not built yet", name, version)
+            return None
         if spec.name != name:
             raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
         model = Model(spec, version, self.device, Gate(self.settings.queued_rows, f"for model {name}"))

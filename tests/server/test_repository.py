@@ -8,15 +8,17 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import TensorProto, helper
 from prometheus_client import CollectorRegistry
 
+from headrace.contract import read_model, with_spec
 from headrace.errors import ConfigurationError
 from headrace.server.journal import NoJournal
 from headrace.server.metrics import Metrics
 from headrace.server.models import Models
 from headrace.server.repository import find_files, load
 from headrace.server.settings import Settings
-from headrace.spec import Chunk
+from headrace.spec import PAST, Cache, Chunk
 
 from .fakes import Clock
 from .foreign_graphs import ALONE, Stranger
@@ -141,3 +143,20 @@ def test_a_model_of_somebody_else_without_a_file_beside_it_is_told_what_is_missi
     (placed(tmp_path, ALONE, "") / "model.toml").unlink()
     with pytest.raises(ConfigurationError, match="`headrace adopt` drafts one"):
         loaded(tmp_path)
+
+
+def test_models_with_caches_are_left_out_and_the_log_says_so(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, spec = read_model(folder / "tiny-gru" / "1" / "model.onnx")
+    growing = spec.model_copy(
+        update={"name": "decoder", "caches": (Cache(name="layer", heads=1, width=2),), "longest": 9}
+    )
+    model.graph.input.append(helper.make_tensor_value_info(PAST, TensorProto.INT64, ["rows"]))
+    (folder / "decoder" / "1").mkdir(parents=True)
+    onnx.save(with_spec(model, growing), folder / "decoder" / "1" / "model.onnx")
+    served = loaded(folder)
+    served.stop()
+    assert [m.spec.name for m in served] == ["tiny-gru"]
+    assert "decoder/1 is not served" in caplog.text
+    shutil.rmtree(folder / "tiny-gru")
+    with pytest.raises(ConfigurationError, match="only models with caches"):
+        loaded(folder)
