@@ -186,7 +186,9 @@ class Admission:
 
     def _with_room(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows whose replies can be kept until they are acknowledged."""
-        fits = self.state.kept.fits(steps.numbers, steps.lengths) | ~wants_reply_kept(steps)
+        kept = wants_reply_kept(steps)
+        fits = ~kept
+        fits[kept] = self.state.kept.fits(steps.numbers[kept], steps.lengths[kept])
         if fits.all():
             return steps, []
         error = Overloaded(

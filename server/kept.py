@@ -56,7 +56,8 @@ class Kept:
         sizes, count = self.sizes(lengths), self.count[numbers]
         alone = count == 0
         within = (count < MOST_STEPS) & (self.size[numbers] + sizes <= MOST_BYTES)
-        fits: NDArray[np.bool_] = (alone | within) & (self.total + np.cumsum(sizes) <= self.most_bytes)
+        own = alone | within
+        fits: NDArray[np.bool_] = own & (self.total + np.cumsum(np.where(own, sizes, 0)) <= self.most_bytes)
         return fits
 
     def reserve(self, numbers: NDArray[np.int32], lengths: Rows) -> None:

@@ -158,7 +158,7 @@ class Ledger(ABC):
         """`closed` gets None when the server has let go of it, or why not at `by` or the last step's time."""
         self.closed = closed
         late = (step.deadline + self._settings.grace for step in self.pending() if not step.given_up)
-        self._close_by = max([by, *late])
+        self._close_by = max([by, *(at for at in late if at < inf)])  # a step without timeout has until then as well
         if self.dead:
             closed.set_result(None)
 

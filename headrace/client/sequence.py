@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from headrace.errors import Unavailable
 from headrace.protos import sequences_pb2 as pb
 from headrace.spec import ModelSpec
 
@@ -67,7 +69,8 @@ class Sequence:
 
     async def reset(self) -> None:
         """Begins anew at position 0, when all steps under way are answered; also after the sequence was lost."""
-        await self.close()
+        with suppress(Unavailable):  # the open that follows drops whatever is left of it
+            await self.close()
         opening = replace(self._ledger.opening, mode=pb.REPLACE, incarnation=secrets.randbits(64) or 1)
         self._ledger = await opened(self._connection, self._settings, opening)
 

@@ -28,6 +28,11 @@ def test_json_and_back() -> None:
     assert ModelSpec.from_json(spec().to_json()) == spec()
 
 
+def test_an_infinite_first_value_comes_back_from_json() -> None:
+    maximum = spec(states=(H.model_copy(update={"initial": float("-inf")}),))
+    assert ModelSpec.from_json(maximum.to_json()) == maximum
+
+
 def test_every_wrong_field_is_named() -> None:
     wrong = json.loads(spec().to_json()) | {"name": "a b", "chunk": {"longest": 0}, "colour": "red"}
     with pytest.raises(ConfigurationError) as caught:

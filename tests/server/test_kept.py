@@ -91,3 +91,9 @@ def test_a_large_reply_fits_alone_and_only_alone() -> None:
 def test_the_bound_of_all_sequences_counts_the_rows_of_one_frame_together(most: int, expected: list[bool]) -> None:
     store = kept(most_bytes=most * CELL)
     assert store.fits(numbers(0, 1), lengths(1, 1)).tolist() == expected
+
+
+def test_a_reply_that_is_refused_takes_no_room_from_those_behind_it() -> None:
+    store = kept(most_bytes=(MOST_BYTES // CELL + 5) * CELL)
+    store.reserve(numbers(0), lengths(1))
+    assert store.fits(numbers(0, 1), lengths(MOST_BYTES // CELL, 2)).tolist() == [False, True]

@@ -68,6 +68,7 @@ class FakeServer:
         self.refuse_open: Callable[[pb.Open], pb.Error | None] = lambda told: None
         self.paused = False
         self.versions = ["1"]  # of every model, the oldest first
+        self.unreadable = ""  # a model whose spec is of another world
         self.frame_bytes = 0  # the largest frame that is read, 0 for any
         self.queue: list[tuple[Stream, Row]] = []
         self.streams: list[Stream] = []
@@ -131,7 +132,9 @@ class FakeServer:
 
     async def _models(self, request: pb.ModelsRequest, context: Any) -> pb.ModelsReply:
         told = [
-            pb.ModelsReply.Model(name=s.name, version=version, spec=s.to_json(), device="CPU")
+            pb.ModelsReply.Model(
+                name=s.name, version=version, spec="{}" if s.name == self.unreadable else s.to_json(), device="CPU"
+            )
             for s in SPECS.values()
             for version in self.versions
         ]

@@ -11,6 +11,7 @@ import headrace
 from headrace.client import Client, Sequence, Settings
 from headrace.errors import (
     AlreadyExists,
+    ConfigurationError,
     InvalidInput,
     TakenOver,
     Unavailable,
@@ -216,5 +217,18 @@ def test_a_client_that_ends_leaves_its_sequences_and_tells_its_callers() -> None
             with pytest.raises(Unavailable, match="closed"):
                 await step
             assert list(server.live) == ["a"]
+
+    asyncio.run(main())
+
+
+def test_a_spec_that_cannot_be_read_harms_those_alone_who_want_its_model() -> None:
+    async def main() -> None:
+        server = FakeServer()
+        server.unreadable = "pair"
+        async with server, Client(server.address, QUICK) as client:
+            assert "pair" not in {m.name for m in await client.models()}
+            assert await total(await client.open("sum"), 1) == 1
+            with pytest.raises(ConfigurationError, match="spec cannot be used"):
+                await client.open("pair")
 
     asyncio.run(main())

@@ -104,6 +104,26 @@ def test_a_close_gives_up_when_the_server_is_gone() -> None:
     asyncio.run(main())
 
 
+def test_a_reset_works_again_after_a_close_that_failed() -> None:
+    async def main() -> None:
+        async with timed() as pair:
+            s = await pair.client.open("sum", "a")
+            pair.server.paused = True
+            step = asyncio.create_task(total(s, 1, wait=math.inf))
+            await pair.server.until(lambda: len(pair.server.queue) == 1)
+            closing = asyncio.create_task(s.close())
+            await asyncio.sleep(0)  # it begins
+            pair.clock.advance(31)  # a step that may take for ever is not waited for
+            for lost in (closing, step):
+                with pytest.raises(Unavailable):
+                    await lost
+            pair.server.paused = False
+            await s.reset()
+            assert await total(s, 2) == 2
+
+    asyncio.run(main())
+
+
 def test_an_error_does_not_wait_for_the_close() -> None:
     async def main() -> None:
         async with timed() as pair:
