@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from headrace.errors import ConfigurationError
-from headrace.spec import ModelSpec, Parity
+from headrace.spec import Input, ModelSpec, Parity
 from headrace.training.models import SequenceModel
 from headrace.training.threads import torch_threads
 
 from .controls import forgetful, gated, misordered, misplaced, ragged, strained
 from .kept import plainly
 from .runners import eager, runtime
-from .streams import Batch, Cut, Grid, Named, Runner, alone, bounded, chunks, drive, single, whole
+from .streams import Batch, Cut, Draw, Grid, Named, Runner, alone, bounded, chunks, drive, single, whole
 from .trace import to_onnx
 
 TOLERANCE = 1e-4
@@ -75,7 +75,9 @@ def verify(
     rng, truth = np.random.default_rng(seed), eager(model, spec)
     found = _compared(truth, runtime(graph), spec, grid, rng, console)
     worst = _accepted(spec.name, found, TOLERANCE)
-    return Report(Parity(error=worst, cases=len(found)), dict(_controls(truth, graph, spec, rng)), tuple(found))
+    return Report(
+        Parity(error=worst, cases=len(found)), dict(_controls(truth, graph, spec, rng, grid.draw)), tuple(found)
+    )
 
 
 def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int = 0) -> float:
@@ -87,10 +89,19 @@ def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int
         return agree(model, to_onnx(model, spec), spec, console=console, seed=seed)
 
 
-def agree(model: SequenceModel, graph: onnx.ModelProto, spec: ModelSpec, *, console: Console, seed: int = 0) -> float:
+def agree(
+    model: SequenceModel,
+    graph: onnx.ModelProto,
+    spec: ModelSpec,
+    *,
+    console: Console,
+    draw: Draw = Input.sample,
+    seed: int = 0,
+) -> float:
     """What `strain` does once the weights are enlarged and `graph` is traced with them."""
     graph, spec = plainly(graph, spec)
-    found = _compared(eager(model, spec), runtime(graph), spec, STRAINED, np.random.default_rng(seed), console)
+    grid, rng = replace(STRAINED, draw=draw), np.random.default_rng(seed)
+    found = _compared(eager(model, spec), runtime(graph), spec, grid, rng, console)
     return _accepted(f"{spec.name} with enlarged weights", found, APART)
 
 
@@ -130,10 +141,10 @@ def _cuts(spec: ModelSpec, rng: np.random.Generator) -> dict[str, Cut]:
 
 
 def _controls(
-    truth: Runner, graph: onnx.ModelProto, spec: ModelSpec, rng: np.random.Generator
+    truth: Runner, graph: onnx.ModelProto, spec: ModelSpec, rng: np.random.Generator, draw: Draw
 ) -> Iterator[tuple[str, float]]:
     """Raises ConfigurationError at a control that does not differ."""
-    (batch,) = CONTROLS.batches(spec, rng)
+    (batch,) = replace(CONTROLS, draw=draw).batches(spec, rng)
     want = drive(truth, spec, batch, alone)
     for name, run, cut in _wrong(graph, spec):
         error = difference(drive(run, spec, batch, cut), want, spec, batch, name).error

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.ragged import spans, starts
-from headrace.spec import LENGTHS, ModelSpec, State
+from headrace.spec import LENGTHS, Input, ModelSpec, State
 
 Named = dict[str, NDArray[np.generic]]
 Runner = Callable[[Named], Named]
 """Graph inputs by name → graph outputs by name."""
+
+Draw = Callable[[Input, int, np.random.Generator], NDArray[Any]]
+"""An input and a number of tokens → random values that the model takes, [tokens, *shape]."""
 
 Rows = NDArray[np.int64]
 Cut = Callable[[Rows], tuple[Rows, Rows]]
@@ -39,6 +43,7 @@ class Grid:
 
     sizes: tuple[int, ...] = (1, 2, 7, 64)
     longest: int = 50
+    draw: Draw = Input.sample
 
     def batches(self, spec: ModelSpec, rng: np.random.Generator) -> Iterator[Batch]:
         longest = min(self.longest, spec.chunk.longest) if spec.chunk.whole else self.longest
@@ -46,7 +51,7 @@ class Grid:
             every = rng.permutation(longest) + 1
             more = rng.integers(1, longest + 1, -longest % size)
             for lengths in np.concatenate([every, more]).reshape(-1, size):
-                yield Batch({i.name: i.sample(int(lengths.sum()), rng) for i in spec.inputs}, lengths)
+                yield Batch({i.name: self.draw(i, int(lengths.sum()), rng) for i in spec.inputs}, lengths)
 
 
 def alone(left: Rows) -> tuple[Rows, Rows]:
