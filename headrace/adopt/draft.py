@@ -45,7 +45,7 @@ def draft(facts: Facts, roles: Roles, probed: Probed, values: Mapping[str, float
 def _head(facts: Facts, roles: Roles, probed: Probed) -> Iterator[str]:
     yield f"# Drafted by `headrace adopt` from {facts.file.name}, by guesses. docs/adopt.md explains every key."
     yield f"# A size of {UNDECIDED} is not decided yet."
-    for sentence in (*roles.pairs.doubtful, *probed.remarks):
+    for sentence in (*roles.doubtful, *probed.remarks):
         yield f"{DECIDE} {sentence}"
     yield ""
     yield 'task = ""'

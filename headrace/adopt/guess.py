@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from headrace.contract import Declared
 from headrace.foreign import BATCH, TIME, Axes
 
 from .facts import Facts
-from .pairs import Pairs
+from .pairs import Pairs, can_be_equal
 from .pairs import guess as guess_pairs
 
 #: Stands where a size is not known; no `model.toml` is read that still has one.
@@ -23,12 +24,13 @@ MASKS = re.compile(r"(?i)mask")
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The graph's inputs, by what they are taken for; names."""
+    """The graph's inputs, by what they are taken for; names. doubtful: a sentence for each that could be a state."""
 
     inputs: tuple[str, ...]
     pairs: Pairs
     constants: tuple[str, ...]
     lengths: str | None
+    doubtful: tuple[str, ...] = ()
 
     @property
     def results(self) -> frozenset[str]:
@@ -43,8 +45,26 @@ def roles(facts: Facts) -> Roles:
     constants = tuple(name for name, tensor in free.items() if name != lengths and _is_constant(tensor))
     inputs = tuple(name for name in free if name not in constants and name != lengths)
     if not inputs:  # whatever they are called, something must go in
-        return Roles(tuple(free), pairs, (), None)
-    return Roles(inputs, pairs, constants, lengths)
+        inputs, constants, lengths = tuple(free), (), None
+    return Roles(inputs, pairs, constants, lengths, (*pairs.doubtful, *_possible_states(inputs, pairs, facts)))
+
+
+def _possible_states(inputs: tuple[str, ...], pairs: Pairs, facts: Facts) -> Iterator[str]:
+    """A state that no name gives away would be served as an input, and clients would have to carry it."""
+    rest = {name: tensor for name, tensor in facts.outputs.items() if name not in pairs.found.values()}
+    for name in inputs if len(inputs) > 1 else ():  # a model's only input is no state: something must go in
+        tensor = facts.inputs[name]
+        fits = [after for after, result in rest.items() if can_be_equal(tensor, result)]
+        if fits and name not in pairs.in_doubt and not _says_time(tensor):
+            yield (
+                f"{name} is drafted as an input, but has the dtype and shape of {', '.join(fits)}: if it is the state "
+                "before one of them, write [[states]] for the two"
+            )
+
+
+def _says_time(tensor: Declared) -> bool:
+    there = tensor.axes or ()
+    return _first(there, TIMES, but=_batch(there)) is not None
 
 
 def axes_of(tensor: Declared, *, time: bool) -> Axes:

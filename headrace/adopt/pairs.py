@@ -24,25 +24,29 @@ SIMILAR = 0.65
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """found: input → output, the guesses. doubtful: a sentence for each tensor that could belong to several."""
+    """found: input → output, the guesses.
+
+    doubtful: a sentence for each tensor that could belong to several; in_doubt: the inputs of which they tell.
+    """
 
     found: dict[str, str]
     doubtful: tuple[str, ...]
+    in_doubt: frozenset[str] = frozenset()
 
 
 def guess(inputs: Mapping[str, Declared], outputs: Mapping[str, Declared]) -> Pairs:
     """Pairs whose names are similar and whose dtypes and shapes can be equal, each the other's only best."""
     scores = {(i, o): _score(i, inputs[i], o, outputs[o]) for i in inputs for o in outputs}
-    found, doubtful = {}, []
+    found, doubtful = dict[str, str](), dict[str, str]()
     for name in inputs:
         best = _best({o: scores[name, o] for o in outputs})
         if len(best) > 1:
-            doubtful.append(f"{name} may be the state before any of {', '.join(best)}: names and shapes do not say")
+            doubtful[name] = f"{name} may be the state before any of {', '.join(best)}: names and shapes do not say"
         elif best and (rivals := _best({i: scores[i, best[0]] for i in inputs})) == [name]:
             found[name] = best[0]
         elif best and name in rivals:
-            doubtful.append(f"{best[0]} may be the state after any of {', '.join(rivals)}: names and shapes do not say")
-    return Pairs(found, tuple(dict.fromkeys(doubtful)))
+            doubtful[name] = f"{best[0]} may be the state after any of {', '.join(rivals)}: names and shapes do not say"
+    return Pairs(found, tuple(dict.fromkeys(doubtful.values())), frozenset(doubtful))
 
 
 def _best(scores: Mapping[str, float]) -> list[str]:
@@ -51,15 +55,17 @@ def _best(scores: Mapping[str, float]) -> list[str]:
 
 
 def _score(before: str, given: Declared, after: str, result: Declared) -> float:
-    if not _can_be_equal(given, result):
+    if not can_be_equal(given, result):
         return 0.0
     a, b = core(before), core(after)
     if a and a == b:
         return 2.0
+    if not a and not b:  # input and output look alike, and are anything
+        return 0.0
     return SequenceMatcher(None, before.lower(), after.lower()).ratio()
 
 
-def _can_be_equal(given: Declared, result: Declared) -> bool:
+def can_be_equal(given: Declared, result: Declared) -> bool:
     """A state has at most one axis that the graph leaves open, its batch axis; one more would be time, or grow."""
     if given.element != result.element or given.axes is None or sum(isinstance(a, str) for a in given.axes) > 1:
         return False

@@ -51,7 +51,7 @@ def _obstacles(facts: Facts) -> Iterator[str]:
 
 
 def _decisions(facts: Facts, roles: Roles) -> Iterator[str]:
-    yield from roles.pairs.doubtful
+    yield from roles.doubtful
     if roles.pairs.found:
         pairs = ", ".join(f"{before} → {after}" for before, after in roles.pairs.found.items())
         yield f"whether these are its states, as their names suggest: {pairs}"

@@ -134,6 +134,15 @@ def test_inspect_says_what_stands_in_the_way(tmp_path: Path) -> None:
         assert words in text
 
 
+def test_what_may_be_a_state_is_told_by_inspect_and_marked_in_the_draft(tmp_path: Path) -> None:
+    file = saved(
+        tmp_path,
+        "sum (float[B, 3] x, float[B, 3] buf) => (float[B, 3] y, float[B, 3] n2) { y = Add(x, buf) n2 = Exp(y) }",
+    )
+    doubt = "buf is drafted as an input, but has the dtype and shape of y, n2"
+    assert f"- {doubt}" in inspected(file) and f"# DECIDE: {doubt}" in drafted(file)
+
+
 def test_a_draft_overwrites_nothing(tmp_path: Path) -> None:
     file = saved(tmp_path, ALONE)
     (tmp_path / "model.toml").write_text("mine")
