@@ -24,8 +24,8 @@ SPLIT, HELD_OUT = 0, 10
 #: Images in a batch of training, and passes over them in an epoch.
 ROWS, PASSES = 32, 2
 
-#: How far the likeliest greys are preferred: logits are divided by it. Below 1, pictures are plainer and vary less.
-TEMPERATURE = 0.7
+#: Logits are divided by it: at 1 pictures are drawn from what the model has learnt, and nothing is chosen by the judge.
+TEMPERATURE = 1.0
 
 #: Pictures that are judged, as many of each digit.
 JUDGED = 500

@@ -43,9 +43,14 @@ def run(
     one trains `seed` alone, for a short time. With `resume` an interrupted run goes on where its last epoch ended.
     Progress goes to `console`. One thread of torch is the default: a second one gives the language model half as much
     again on idle cores, and takes nine tenths of the speed where it has to wait for a busy one.
-    Raises ConfigurationError for an unknown task, a folder that cannot be written, or another model's checkpoint.
+    Raises ConfigurationError for an unknown task, a folder that cannot be written, another model's checkpoint, or a
+    quick run in the place of a full one.
     """
     how, console = recipe(task), console or Console()
+    if quick and finished(task, out):
+        raise ConfigurationError(
+            f"{out / task} holds a full run, which a quick one would replace; choose another --out"
+        )
     made = how.make(task)
     with torch_threads(threads):
         runs = _train(made, how, out / task, quick=quick, seed=seed, resume=resume, console=console)

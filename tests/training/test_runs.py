@@ -119,3 +119,6 @@ def test_a_full_run_passes_its_gate_and_publishes_by_the_selection_slice(tmp_pat
     seeds = {n: read(path.parent / f"full-seed-{n}.pt") for n in range(3)}
     best = min(seeds, key=lambda n: min(selection for _, selection in seeds[n]["history"]))
     assert read(path)["identity"]["seed"] == best
+    with pytest.raises(ConfigurationError, match="holds a full run"):
+        run("vowels-gru", out=tmp_path, quick=True, console=Console(file=io.StringIO()))
+    assert read(path)["identity"]["seed"] == best
