@@ -49,7 +49,7 @@ def run(
     how, console = recipe(task), console or Console()
     if quick and finished(task, out):
         raise ConfigurationError(
-            f"{out / task} holds a full run, which a quick one would replace; choose another --out"
+            f"{out / task} holds a full run; a quick one would replace it, so choose another --out"
         )
     made = how.make(task)
     with torch_threads(threads):
