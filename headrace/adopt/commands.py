@@ -15,6 +15,7 @@ from .facts import read
 from .guess import roles
 from .probe import probe
 from .report import report
+from .values import check
 
 
 def inspect_file(file: Path, console: Console) -> None:
@@ -30,13 +31,15 @@ def adopt_file(file: Path, console: Console, values: Mapping[str, float] | None 
     """Writes the draft of a `model.toml` beside the file, after a few runs that show its outputs' shapes.
 
     values: of constants that are known, by the name of the graph's input.
-    Raises ConfigurationError if there is such a file, if the model needs none, or if it is missing or corrupt.
+    Raises ConfigurationError if there is such a file, if the model needs none, if it is missing or corrupt, or if a
+    value does not fit its input.
     """
     facts, place, values = read(file), file.with_name(FOREIGN_FILE), values or {}
     if facts.ours:
         raise ConfigurationError(f"{file} carries a Headrace spec: it can be served as it is")
     if unknown := sorted(set(values) - set(facts.inputs)):
         raise ConfigurationError(f"{file} has no inputs {', '.join(unknown)}; it has {', '.join(facts.inputs)}")
+    check(values, facts.inputs)
     guessed = roles(facts)
     probed = probe(facts, input_axes(facts, guessed), values)
     try:

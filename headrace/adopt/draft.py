@@ -12,6 +12,7 @@ from headrace.spec import LENGTHS
 from .facts import Facts
 from .guess import UNDECIDED, Roles, axes_of
 from .probe import Probed
+from .values import written
 
 DECIDE = "# DECIDE:"
 LONGEST = 1024
@@ -112,8 +113,7 @@ def _constant(name: str, facts: Facts, values: Mapping[str, float]) -> Iterator[
     if name not in values:
         yield f"{DECIDE} value = n"
     else:
-        whole = float(values[name]).is_integer() and facts.inputs[name].dtype != "bool"
-        yield f"value = {int(values[name]) if whole else values[name]}"
+        yield f"value = {written(values[name], facts.inputs[name].dtype)}"
 
 
 def _lengths(name: str, facts: Facts) -> Iterator[str]:

@@ -157,6 +157,12 @@ def test_a_value_for_an_input_that_is_not_there_is_refused(tmp_path: Path) -> No
     assert not (tmp_path / "model.toml").exists()
 
 
+def test_a_value_that_the_dtype_does_not_hold_is_refused(silero: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"sr is int64 \[\]: its dtype does not hold 2\.5"):
+        drafted(silero, {"sr": 2.5})
+    assert not silero.with_name("model.toml").exists()
+
+
 def test_a_model_of_ours_needs_no_draft(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     onnx.save(with_spec(*canonical(SUM.model, SUM.foreign, "sum")), file)

@@ -1,0 +1,40 @@
+"""Values of constants that are known: whether their dtype can hold them, and how `model.toml` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from headrace.contract import Declared
+from headrace.errors import ConfigurationError
+
+
+def check(values: Mapping[str, float], inputs: Mapping[str, Declared]) -> None:
+    """Raises ConfigurationError naming each value that its input's dtype would bend."""
+    if wrong := list(_bent(values, inputs)):
+        raise ConfigurationError("; ".join(wrong))
+
+
+def written(value: float, dtype: str | None) -> str:
+    """In TOML, as a number of its dtype."""
+    if dtype == "bool":
+        return str(bool(value)).lower()
+    return str(int(value)) if dtype in ("int32", "int64") else repr(float(value))
+
+
+def _bent(values: Mapping[str, float], inputs: Mapping[str, Declared]) -> Iterator[str]:
+    for name, value in values.items():
+        dtype = inputs[name].dtype
+        if dtype is not None and not _holds(dtype, value):
+            yield f"{name} is {inputs[name]}: its dtype does not hold {value:g}"
+
+
+def _holds(dtype: str, value: float) -> bool:
+    """Rounding to a float's precision is no misfit, since every decimal number is rounded; becoming infinite is one."""
+    if dtype == "bool":
+        return value in (0, 1)
+    if dtype.startswith("int"):
+        bounds = np.iinfo(dtype)
+        return float(value).is_integer() and bounds.min <= int(value) <= bounds.max
+    return bool(np.isfinite(value)) and abs(value) <= float(np.finfo(dtype).max)
