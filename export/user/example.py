@@ -1,4 +1,4 @@
-"""The user's example: names of the inputs, how the module is called with them, and probes like it of any size."""
+"""The user's example: names of the inputs, and how the module is called with them."""
 
 from __future__ import annotations
 
@@ -70,18 +70,6 @@ def read(module: nn.Module, example: Example, time_first: bool) -> tuple[Call, t
     tensors = tuple(x.transpose(0, 1) if time_first else x for x in named.values())
     _refuse(named, tensors)
     return call, tensors
-
-
-def probe(tensors: Sequence[Tensor], rows: int, time: int, seed: int) -> tuple[Tensor, ...]:
-    """Tensors like those of the example, [rows, time, ...], with other values."""
-    draw = torch.Generator().manual_seed(seed)
-    return tuple(_like(x, (rows, time, *x.shape[2:]), draw) for x in tensors)
-
-
-def _like(x: Tensor, shape: Sequence[int], draw: torch.Generator) -> Tensor:
-    if x.is_floating_point():
-        return torch.randn(shape, generator=draw)
-    return x.flatten()[torch.randint(x.numel(), tuple(shape), generator=draw)]
 
 
 def _named(module: nn.Module, example: Example) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..parity import FULL, LIGHT, Report, agree, verify
 from ..publish import publish
 from ..report import pages
 from ..runners import bare, versions
+from ..streams import Draw, Grid
 from ..translate import OPSET
 from . import watch
 from .example import Call, Example, read
@@ -34,6 +36,7 @@ from .plan import Plan, Wishes, plan
 from .suspects import Suspect
 from .trace import Traced, to_onnx
 from .unwrap import parts_unwrapped, unwrapped
+from .values import drawing
 
 
 def export_module(
@@ -56,7 +59,8 @@ def export_module(
     """Any module and an example of its input → the path of `models/<name>/<version>/model.onnx`.
 
     example:    a tensor, a tuple of tensors or a dictionary by the names of `forward`'s parameters; each
-                [rows, time, ...] of float32 or int64. Only shapes and the range of integers matter.
+                [rows, time, ...] of float32 or int64. Values are drawn like its own; a feature
+                that is constant there is drawn as N(0, 1).
     longest:    time steps that one step may carry
     whole:      take whole sequences only, without a state; always so with attention or a layer of both directions
     vocabulary: of integer inputs, by name: their number, where no nn.Embedding takes them as they are
@@ -74,9 +78,10 @@ def export_module(
         call, tensors = read(module, example, time_first)
         found = plan(module, call, tensors, wishes)
         traced = to_onnx(module, found, opset)
-        report = _verified(module, found, traced, quick, console)
+        draw = drawing(tensors, found.spec.inputs)
+        report = _verified(module, found, traced, replace(LIGHT if quick else FULL, draw=draw), console)
         if not quick:
-            _strained(module, call, tensors, wishes, console)
+            _strained(module, call, tensors, wishes, draw, console)
     graph, small = traced.graph, None
     spec = found.spec.model_copy(update={"parity": report.parity, "versions": versions()})
     if lighten is not None:
@@ -121,21 +126,23 @@ class Alone(SequenceModel):
         return [y if leaf.time is None else y[0] for leaf, y in outputs], ends
 
 
-def _verified(module: nn.Module, found: Plan, traced: Traced, quick: bool, console: Console) -> Report:
-    model, grid = Alone(module, found).eval(), LIGHT if quick else FULL
+def _verified(module: nn.Module, found: Plan, traced: Traced, grid: Grid, console: Console) -> Report:
+    model = Alone(module, found).eval()
     with _suspected(traced.suspects):
         report = verify(model, traced.graph, found.spec, grid=grid, console=console)
-        refuse_leaks(model, traced.graph, found.spec)
+        refuse_leaks(model, traced.graph, found.spec, grid.draw)
     return report
 
 
-def _strained(module: nn.Module, call: Call, tensors: tuple[Tensor, ...], wishes: Wishes, console: Console) -> None:
+def _strained(
+    module: nn.Module, call: Call, tensors: tuple[Tensor, ...], wishes: Wishes, draw: Draw, console: Console
+) -> None:
     """All of it once more with enlarged weights, at which mistakes cannot hide."""
     with strained(module):
         found = plan(module, call, tensors, wishes)
         traced = to_onnx(module, found)
         with _suspected(traced.suspects):
-            agree(Alone(module, found).eval(), traced.graph, found.spec, console=console)
+            agree(Alone(module, found).eval(), traced.graph, found.spec, draw=draw, console=console)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from headrace.errors import ConfigurationError
 from headrace.spec import Chunk, Input, ModelSpec, Output, State
 
 from . import watch
-from .example import Call, probe
+from .example import Call
 from .lines import told
+from .values import probe
 
 PROBES = ((2, 5), (3, 5), (3, 7))
 """Rows and time steps: an axis that differs between the first two counts rows, between the others time steps."""
@@ -75,6 +76,7 @@ def plan(module: nn.Module, call: Call, example: Sequence[Tensor], wishes: Wishe
     """
     refuse(module)
     probes = [_probed(module, call, probe(example, *size, seed), size, wishes) for seed, size in enumerate(PROBES)]
+    _refuse_not_numbers(probes)
     _refuse_memory(module, call, probes[0], wishes)
     layers = watch.recurrent(module)
     single, whole = _single(layers, probes[0]), wishes.whole or _whole(module, layers, probes[0])
@@ -119,6 +121,15 @@ def _probed(
     with watch.watched(module) as seen, told(module, wishes.name, "run"):
         results = call(module, inputs, torch.full((size[0],), size[1]))
     return _Probed(size, inputs, results, seen)
+
+
+def _refuse_not_numbers(probes: Sequence[_Probed]) -> None:
+    wrong = [name for probed in probes for name, y in probed.results if not y.isfinite().all()]
+    if wrong:
+        raise ConfigurationError(
+            f"output {wrong[0]} is not finite for inputs like the example's, so that nothing can be compared; give an "
+            "example of real values"
+        )
 
 
 def _refuse_memory(module: nn.Module, call: Call, first: _Probed, wishes: Wishes) -> None:
