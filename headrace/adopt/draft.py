@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 
 from headrace.foreign import BATCH, TIME, Axes
-from headrace.spec import LENGTHS
 
 from .facts import Facts
 from .guess import UNDECIDED, Roles, axes_of
 from .probe import Probed
+from .toml import array, line, plain_names, quoted
 from .values import written
 
 DECIDE = "# DECIDE:"
@@ -31,16 +29,18 @@ def input_axes(facts: Facts, roles: Roles) -> dict[str, Axes]:
 def draft(facts: Facts, roles: Roles, probed: Probed, values: Mapping[str, float]) -> str:
     """The text of the file. Read as it is, it is refused for each size or value that is not decided yet."""
     axes = input_axes(facts, roles)
+    results = [name for name in facts.outputs if name not in roles.results]
+    names = plain_names([*axes, *results])
     parts = [
         _head(facts, roles, probed),
         _chunk(facts, roles, axes),
-        *(_input(name, axes[name], facts) for name in roles.inputs),
-        *(_output(name, facts, probed) for name in facts.outputs if name not in roles.results),
-        *(_state(before, after, axes[before], facts) for before, after in roles.pairs.found.items()),
+        *(_input(names[name], name, axes[name], facts) for name in roles.inputs),
+        *(_output(names[name], name, facts, probed) for name in results),
+        *(_state(names[before], before, after, axes[before], facts) for before, after in roles.pairs.found.items()),
         *(_constant(name, facts, values) for name in roles.constants),
         *([_lengths(roles.lengths, facts)] if roles.lengths else []),
     ]
-    return "\n".join("".join(f"{line}\n" for line in part) for part in parts)
+    return "\n".join("".join(f"{line(each)}\n" for each in part) for part in parts)
 
 
 def _head(facts: Facts, roles: Roles, probed: Probed) -> Iterator[str]:
@@ -79,37 +79,37 @@ def _fixed_times(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterat
         yield from (size for size, axis in sizes if axis == TIME and isinstance(size, int))
 
 
-def _input(name: str, axes: Axes, facts: Facts) -> Iterator[str]:
+def _input(name: str, tensor: str, axes: Axes, facts: Facts) -> Iterator[str]:
     yield "[[inputs]]"
-    yield from _named(name)
-    yield f"axes = {_axes(axes)}  # the graph: {facts.inputs[name]}"
-    if facts.inputs[name].dtype in ("int64", "int32"):
+    yield from _named(name, tensor)
+    yield f"axes = {array(axes)}  # the graph: {facts.inputs[tensor]}"
+    if facts.inputs[tensor].dtype in ("int64", "int32"):
         yield f"{DECIDE} vocabulary = n  # if these are token ids: they lie in [0, n)"
     elif TIME in axes:
         yield "# context = n  # if each chunk begins with the last n time steps of the one before"
 
 
-def _output(name: str, facts: Facts, probed: Probed) -> Iterator[str]:
+def _output(name: str, tensor: str, facts: Facts, probed: Probed) -> Iterator[str]:
     yield "[[outputs]]"
-    yield from _named(name)
-    seen = probed.axes.get(name)
-    axes = seen or axes_of(facts.outputs[name], time=True)
-    yield f"axes = {_axes(axes)}  # {'seen in a run' if seen else 'a guess'}; the graph: {facts.outputs[name]}"
+    yield from _named(name, tensor)
+    seen = probed.axes.get(tensor)
+    axes = seen or axes_of(facts.outputs[tensor], time=True)
+    yield f"axes = {array(axes)}  # {'seen in a run' if seen else 'a guess'}; the graph: {facts.outputs[tensor]}"
     yield '# labels = ["…"]  # if the last axis is one of classes'
 
 
-def _state(before: str, after: str, axes: Axes, facts: Facts) -> Iterator[str]:
+def _state(name: str, before: str, after: str, axes: Axes, facts: Facts) -> Iterator[str]:
     yield "[[states]]  # paired by name"
-    yield f"name = {_quoted(_plain(before))}"
-    yield f"input = {_quoted(before)}"
-    yield f"output = {_quoted(after)}"
-    yield f"axes = {_axes(axes)}  # the graph: {facts.inputs[before]}"
+    yield f"name = {quoted(name)}"
+    yield f"input = {quoted(before)}"
+    yield f"output = {quoted(after)}"
+    yield f"axes = {array(axes)}  # the graph: {facts.inputs[before]}"
     yield "# initial = 0.0"
 
 
 def _constant(name: str, facts: Facts, values: Mapping[str, float]) -> Iterator[str]:
     yield f"[[constants]]  # the graph: {facts.inputs[name]}"
-    yield f"tensor = {_quoted(name)}"
+    yield f"tensor = {quoted(name)}"
     if name not in values:
         yield f"{DECIDE} value = n"
     else:
@@ -119,26 +119,11 @@ def _constant(name: str, facts: Facts, values: Mapping[str, float]) -> Iterator[
 def _lengths(name: str, facts: Facts) -> Iterator[str]:
     there = facts.inputs[name].axes or ()
     yield f"[lengths]  # the graph: {facts.inputs[name]}"
-    yield f"tensor = {_quoted(name)}"
-    yield f"axes = {_axes(tuple(1 if len(there) > 1 and axis == 1 else BATCH for axis in there))}"
+    yield f"tensor = {quoted(name)}"
+    yield f"axes = {array(tuple(1 if len(there) > 1 and axis == 1 else BATCH for axis in there))}"
 
 
-def _named(tensor: str) -> Iterator[str]:
-    yield f"name = {_quoted(_plain(tensor))}"
-    if _plain(tensor) != tensor:
-        yield f"tensor = {_quoted(tensor)}"
-
-
-def _plain(tensor: str) -> str:
-    """A name that a spec takes."""
-    name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", tensor).lstrip("_.-")[:120] or "x"
-    return name if name != LENGTHS else f"their_{LENGTHS}"
-
-
-def _axes(axes: Axes) -> str:
-    return f"[{', '.join(_quoted(axis) if isinstance(axis, str) else str(axis) for axis in axes)}]"
-
-
-def _quoted(text: str) -> str:
-    """JSON's strings are strings of TOML."""
-    return json.dumps(text)
+def _named(name: str, tensor: str) -> Iterator[str]:
+    yield f"name = {quoted(name)}"
+    if name != tensor:
+        yield f"tensor = {quoted(tensor)}"

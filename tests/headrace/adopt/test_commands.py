@@ -134,6 +134,33 @@ def test_inspect_says_what_stands_in_the_way(tmp_path: Path) -> None:
         assert words in text
 
 
+def test_tensors_whose_plain_names_are_one_are_numbered(tmp_path: Path) -> None:
+    file = saved(tmp_path, SUM)
+    model = onnx.load(file)
+    renamed = {"x": "h/in", "h": "h:in", "h_new": "h:out", "y": "y"}
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.name = renamed[tensor.name]
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    onnx.save(model, file)
+    text = drafted(file)
+    assert 'name = "h_in"\ninput = "h:in"' in text and 'name = "h_in_2"\ntensor = "h/in"' in text
+    assert served(file, text.replace("# longest", "longest")) == Chunk(longest=1024, equal_lengths=True)
+
+
+def test_odd_characters_of_a_graph_leave_the_draft_readable(tmp_path: Path) -> None:
+    named, info = {"x": "x😀", "y": 'y"\\'}, onnx.helper.make_tensor_value_info
+    shape = ["batch", "time\n= 3", 3]
+    x, y = (info(name, onnx.TensorProto.FLOAT, shape) for name in named.values())
+    node = onnx.helper.make_node("Exp", [x.name], [y.name])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([node], "odd", [x], [y]), opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(model, file := tmp_path / "model.onnx")
+    assert served(file, drafted(file).replace("# longest", "longest")).longest == 1024
+
+
 def test_what_may_be_a_state_is_told_by_inspect_and_marked_in_the_draft(tmp_path: Path) -> None:
     file = saved(
         tmp_path,
