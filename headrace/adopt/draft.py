@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from headrace.foreign import BATCH, TIME, Axes
+from headrace.foreign import fixed as fixed_sizes
 
 from .facts import Facts
 from .guess import UNDECIDED, Roles, axes_of
@@ -59,7 +60,7 @@ def _chunk(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterator[str
         yield f"{DECIDE} the graph fixes its time axis; if a part of it is the end of the chunk before, say context"
         yield f"exactly = {fixed[0]}"
     elif not any(TIME in axes[name] for name in roles.inputs):
-        yield "# No input has a time axis: one time step a call."
+        yield from _no_time(max(len(fixed_sizes(axes[name])) for name in roles.inputs))
         yield "exactly = 1"
     elif roles.lengths is not None:
         yield "# The most time steps that one call may carry."
@@ -71,6 +72,14 @@ def _chunk(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterator[str
     yield "# padded_end = true  # with exactly: a sequence's last chunk may be shorter; it is filled up with zeros"
     if roles.lengths is None:
         yield "# No input tells the rows' lengths: without `exactly`, rows of equal length share a call."
+
+
+def _no_time(sizes: int) -> Iterator[str]:
+    """sizes: the most fixed axes that an input has; one is what a time step carries, of two the first may be time."""
+    if sizes > 1:
+        yield f'{DECIDE} no input has an open time axis; if a fixed one is time, call it "time" and say its size here'
+    else:
+        yield "# No input has a time axis: one time step a call."
 
 
 def _fixed_times(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterator[int]:

@@ -24,7 +24,7 @@ MASKS = re.compile(r"(?i)mask")
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The graph's inputs, by what they are taken for; names. doubtful: a sentence for each that could be a state."""
+    """The graph's inputs, by what they are taken for; names. doubtful: a sentence on each that could be another thing."""
 
     inputs: tuple[str, ...]
     pairs: Pairs
@@ -46,7 +46,18 @@ def roles(facts: Facts) -> Roles:
     inputs = tuple(name for name in free if name not in constants and name != lengths)
     if not inputs:  # whatever they are called, something must go in
         inputs, constants, lengths = tuple(free), (), None
-    return Roles(inputs, pairs, constants, lengths, (*pairs.doubtful, *_possible_states(inputs, pairs, facts)))
+    doubtful = (*pairs.doubtful, *_possible_states(inputs, pairs, facts), *_odd_axes(inputs, facts))
+    return Roles(inputs, pairs, constants, lengths, doubtful)
+
+
+def _odd_axes(inputs: tuple[str, ...], facts: Facts) -> Iterator[str]:
+    for name in inputs:
+        tensor = facts.inputs[name]
+        if _first_is_anything(tensor):
+            yield (
+                f"{name} is {tensor}: nothing tells what its first axis counts; a batch that the graph fixes cannot be "
+                "served, export it again with a symbolic one"
+            )
 
 
 def _possible_states(inputs: tuple[str, ...], pairs: Pairs, facts: Facts) -> Iterator[str]:
@@ -74,8 +85,17 @@ def axes_of(tensor: Declared, *, time: bool) -> Axes:
     if time:
         when = _first(there, TIMES, but=batch)
         when = when if when is not None else _first(there, None, but=batch)
-    named = {batch: BATCH, when: TIME}
-    return tuple(named.get(place) or (axis if isinstance(axis, int) else UNDECIDED) for place, axis in enumerate(there))
+    named: dict[int | None, str | int] = {batch: BATCH, when: TIME}
+    if time and _first_is_anything(tensor):
+        named |= {0: UNDECIDED}
+    sizes = (axis if isinstance(axis, int) else UNDECIDED for axis in there)
+    return tuple(named.get(place, size) for place, size in enumerate(sizes))
+
+
+def _first_is_anything(tensor: Declared) -> bool:
+    """A batch of a fixed size looks like the first axis of what one time step carries."""
+    there = tensor.axes or ()
+    return len(there) > 1 and isinstance(there[0], int) and _batch(there) is None
 
 
 def _batch(there: tuple[int | str, ...]) -> int | None:

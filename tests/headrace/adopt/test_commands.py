@@ -134,6 +134,23 @@ def test_inspect_says_what_stands_in_the_way(tmp_path: Path) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize("shape", ["4, 10, 3", "4, T, 3"])
+def test_a_batch_that_the_graph_fixes_is_not_taken_for_a_time_step(tmp_path: Path, shape: str) -> None:
+    file = saved(tmp_path, f"odd (float[{shape}] x) => (float[{shape}] y) {{ y = Exp(x) }}")
+    doubt = f"x is float32 [{shape}]: nothing tells what its first axis counts; a batch that the graph fixes cannot be"
+    text = drafted(file)
+    assert f"- {doubt}" in inspected(file) and f"# DECIDE: {doubt}" in text
+    with pytest.raises(ConfigurationError, match=r"an axis is .* not 0"):
+        served(file, text.replace("# longest", "longest"))
+
+
+@pytest.mark.parametrize(("shape", "asked"), [("B, 10, 3", True), ("B, 3", False), ("3", False)])
+def test_a_time_axis_that_may_be_fixed_is_asked_for(tmp_path: Path, shape: str, asked: bool) -> None:
+    text = drafted(saved(tmp_path, f"odd (float[{shape}] x) => (float[{shape}] y) {{ y = Exp(x) }}"))
+    assert ("# DECIDE: no input has an open time axis" in text) is asked
+    assert "exactly = 1\n" in text
+
+
 def test_tensors_whose_plain_names_are_one_are_numbered(tmp_path: Path) -> None:
     file = saved(tmp_path, SUM)
     model = onnx.load(file)
