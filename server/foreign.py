@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import compose, helper, version_converter
+from onnx import helper, version_converter
 
 from headrace.contract import ELEMENTS, check
 from headrace.errors import ConfigurationError
@@ -18,11 +18,9 @@ from headrace.foreign import BATCH, TIME, Constant, Foreign, ForeignInput, Forei
 from headrace.spec import LENGTHS, ModelSpec, Signature
 
 from .foreign_fit import Graph
+from .foreign_names import THEIRS, after, before, context, prefixed
 from .foreign_nodes import Equal, Layout, Nodes, Padded
-from .foreign_spec import after, before, context, spec_of
-
-THEIRS = "headrace:foreign:"
-"""Prefix that all names of the foreign graph get, so that none of ours can meet one."""
+from .foreign_spec import spec_of
 
 END = np.iinfo(np.int64).max
 """Behind the last step, however many there are."""
@@ -38,7 +36,7 @@ def canonical(model: onnx.ModelProto, foreign: Foreign, name: str) -> tuple[onnx
     """
     graph = Graph.of(model.graph)
     spec = spec_of(graph, foreign, name)
-    theirs, nodes = _prefixed(model), Nodes()
+    theirs, nodes = prefixed(_converted(model)), Nodes()
     Rewriting(graph, foreign, nodes, _layout(nodes, foreign, spec)).write(theirs.graph)
     wrapped = helper.make_graph(
         nodes.nodes,
@@ -129,15 +127,15 @@ def _layout(nodes: Nodes, foreign: Foreign, spec: ModelSpec) -> Layout:
     return Padded.of(nodes, spec.chunk.exactly)
 
 
-def _prefixed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which all names are THEIRS. Raises ConfigurationError if its opset is too old to be converted."""
+def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """In an opset that has the operators we add. Raises ConfigurationError if its own is too old to be converted."""
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST)
-    if opset < OLDEST:
-        try:
-            model = version_converter.convert_version(model, OLDEST)
-        except Exception as error:  # the converter raises what it likes
-            raise ConfigurationError(f"its opset {opset} cannot be converted to {OLDEST}: {error}") from error
-    return compose.add_prefix(model, THEIRS)
+    if opset >= OLDEST:
+        return model
+    try:
+        return version_converter.convert_version(model, OLDEST)
+    except Exception as error:  # the converter raises what it likes
+        raise ConfigurationError(f"its opset {opset} cannot be converted to {OLDEST}: {error}") from error
 
 
 def _info(tensor: Signature) -> onnx.ValueInfoProto:

@@ -10,6 +10,7 @@ from headrace.foreign import TIME, Foreign, ForeignInput, ForeignOutput, Foreign
 from headrace.spec import Chunk, Dtype, Input, ModelSpec, Output, State
 
 from .foreign_fit import Graph, problems, rows_of
+from .foreign_names import after, before, context
 
 
 def spec_of(graph: Graph, foreign: Foreign, name: str) -> ModelSpec:
@@ -31,21 +32,6 @@ def spec_of(graph: Graph, foreign: Foreign, name: str) -> ModelSpec:
         )
     except ValidationError as error:
         raise ConfigurationError("; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from error
-
-
-def before(state: str) -> str:
-    """Name of the graph's input for a state."""
-    return f"{state}.before"
-
-
-def after(state: str) -> str:
-    """Name of the graph's output for a state."""
-    return f"{state}.after"
-
-
-def context(name: str) -> str:
-    """Name of the state that holds the end of the chunk before, of the input `name`."""
-    return f"{name}.context"
 
 
 def _input(given: ForeignInput, graph: Graph) -> Input:

@@ -56,6 +56,7 @@ def with_arenas(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
             *(_arena(s, arena_out(s)) for s in spec.states),
         ],
         [*graph.initializer, *(t for s in spec.states for t in _constants(s))],
+        sparse_initializer=graph.sparse_initializer,
     )
     return helper.make_model(
         wrapped, opset_imports=model.opset_import, functions=model.functions, ir_version=model.ir_version

@@ -23,7 +23,7 @@ from .lane import Lane
 from .limits import Limits
 from .metrics import Metrics
 from .models import Model, Models
-from .rehearsal import rehearse
+from .rehearsal import rehearse, tolerance
 from .settings import Settings
 from .steps import Answers
 
@@ -106,14 +106,15 @@ class Loader:
         slots = self._limits(spec).slots
         engines = [OnnxEngine(graph, spec, slots, self.device) for _ in range(self.settings.lanes)]
         if file.with_name(FOREIGN_FILE).exists():
-            self._rehearse(engines[0], spec, file.with_name(FOREIGN_FILE))
+            self._rehearse(graph, spec, engines[0], file.with_name(FOREIGN_FILE))
         model.lanes = tuple(self._lane(model, number, engine) for number, engine in enumerate(engines))
         log.info("%s/%s: %s", name, version, describe(spec, engines[0], self.settings))
         return model
 
-    def _rehearse(self, engine: OnnxEngine, spec: ModelSpec, beside: Path) -> None:
+    def _rehearse(self, graph: onnx.ModelProto, spec: ModelSpec, engine: OnnxEngine, beside: Path) -> None:
+        limits = self._limits(spec)
         try:
-            rehearse(engine, spec, self._limits(spec).rows)
+            rehearse(engine, spec, min(limits.rows, limits.slots // 2), tolerance(graph))
         except ConfigurationError as error:
             raise ConfigurationError(f"{beside}: {error}") from error
 

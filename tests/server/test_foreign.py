@@ -175,3 +175,23 @@ def test_rules_that_contradict_each_other_are_refused(stranger: Stranger, change
     with pytest.raises(ConfigurationError) as caught:
         spec_of(Stranger(stranger.graph, {**stranger.given, **change}))
     assert message in str(caught.value)
+
+
+#: y = x + w, by a branch that sees a weight of the graph around it.
+BRANCH = """
+branch (float[B, T] x) => (float[B, T] y)
+<float w = {2}, float big = {1000000}> {
+    sum = ReduceSum<keepdims = 0>(x)
+    large = Greater(sum, big)
+    y = If (large) <
+        then_branch = g1 () => (float[B, T] a) { a = Mul(x, w) },
+        else_branch = g2 () => (float[B, T] b) { b = Add(x, w) }
+    >
+}
+"""
+
+
+def test_branches_see_the_weights_of_the_graph_around_them() -> None:
+    given = {**ALONE.given, "states": [], "inputs": [{"name": "x", "axes": ["batch", "time"]}]}
+    given["outputs"] = [{"name": "y", "axes": ["batch", "time"]}]
+    assert Runner(Stranger(BRANCH, given), 1).step([[1.0, 2.0]])["y"].tolist() == [3, 4]
