@@ -53,12 +53,40 @@ def read_graph(file: Path) -> onnx.ModelProto:
     """Any `.onnx` file, ours or not. Raises ConfigurationError if it is missing or corrupt."""
     try:
         model = onnx.load(file)
-        onnx.checker.check_model(model)
+        if not carries_spec(model):
+            _open_axes(model.graph)
+        _check(model)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the parser and the checker raise what they like
         raise ConfigurationError(f"{file} is not a usable ONNX file ({_first_line(error)})") from error
     return model
+
+
+def _open_axes(graph: onnx.GraphProto) -> None:
+    """Old exporters wrote a size of 0 for any size; no tensor that is served has an axis of no cells."""
+    for value in (*graph.input, *graph.output):
+        for axis in value.type.tensor_type.shape.dim if _shaped(value) else ():
+            if axis.HasField("dim_value") and axis.dim_value == 0:
+                axis.ClearField("dim_value")
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """As ONNX does, but for tensors of undeclared shape, which run all the same. Raises whatever it raises."""
+    bare = [
+        value.type.tensor_type
+        for value in (*model.graph.input, *model.graph.output)
+        if value.type.HasField("tensor_type") and not _shaped(value)
+    ]
+    for tensor in bare:
+        tensor.shape.SetInParent()
+    onnx.checker.check_model(model)
+    for tensor in bare:
+        tensor.ClearField("shape")
+
+
+def _shaped(value: onnx.ValueInfoProto) -> bool:
+    return value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")
 
 
 def carries_spec(model: onnx.ModelProto) -> bool:

@@ -59,7 +59,7 @@ def _chunk(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterator[str
     if fixed:
         yield f"{DECIDE} the graph fixes its time axis; if a part of it is the end of the chunk before, say context"
         yield f"exactly = {fixed[0]}"
-    elif not any(TIME in axes[name] for name in roles.inputs):
+    elif not any(TIME in axes[name] or facts.inputs[name].axes is None for name in roles.inputs):
         yield from _no_time(max(len(fixed_sizes(axes[name])) for name in roles.inputs))
         yield "exactly = 1"
     elif roles.lengths is not None:
@@ -91,7 +91,8 @@ def _fixed_times(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterat
 def _input(name: str, tensor: str, axes: Axes, facts: Facts) -> Iterator[str]:
     yield "[[inputs]]"
     yield from _named(name, tensor)
-    yield f"axes = {array(axes)}  # the graph: {facts.inputs[tensor]}"
+    unsaid = "# " if facts.inputs[tensor].axes is None else ""  # without the key, the file is refused
+    yield f"{unsaid}axes = {array(axes)}  # the graph: {facts.inputs[tensor]}"
     if facts.inputs[tensor].dtype in ("int64", "int32"):
         yield f"{DECIDE} vocabulary = n  # if these are token ids: they lie in [0, n)"
     elif TIME in axes:
@@ -102,8 +103,10 @@ def _output(name: str, tensor: str, facts: Facts, probed: Probed) -> Iterator[st
     yield "[[outputs]]"
     yield from _named(name, tensor)
     seen = probed.axes.get(tensor)
-    axes = seen or axes_of(facts.outputs[tensor], time=True)
-    yield f"axes = {array(axes)}  # {'seen in a run' if seen else 'a guess'}; the graph: {facts.outputs[tensor]}"
+    axes = seen if seen is not None else axes_of(facts.outputs[tensor], time=True)
+    unsaid = "# " if seen is None and facts.outputs[tensor].axes is None else ""
+    known = "seen in a run" if seen is not None else "a guess"
+    yield f"{unsaid}axes = {array(axes)}  # {known}; the graph: {facts.outputs[tensor]}"
     yield '# labels = ["…"]  # if the last axis is one of classes'
 
 

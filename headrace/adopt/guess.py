@@ -24,7 +24,7 @@ MASKS = re.compile(r"(?i)mask")
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The graph's inputs, by what they are taken for; names. doubtful: a sentence on each that could be another thing."""
+    """The graph's inputs, by what they are taken for; names. doubtful: a sentence on each that could be more."""
 
     inputs: tuple[str, ...]
     pairs: Pairs
@@ -53,6 +53,8 @@ def roles(facts: Facts) -> Roles:
 def _odd_axes(inputs: tuple[str, ...], facts: Facts) -> Iterator[str]:
     for name in inputs:
         tensor = facts.inputs[name]
+        if tensor.axes is None:
+            yield f"{name} is {tensor}: its axes are for you to say"
         if _first_is_anything(tensor):
             yield (
                 f"{name} is {tensor}: nothing tells what its first axis counts; a batch that the graph fixes cannot be "

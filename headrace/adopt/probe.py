@@ -40,6 +40,8 @@ class Probed:
 
 def probe(facts: Facts, axes: Mapping[str, Axes], values: Mapping[str, float]) -> Probed:
     """axes: of each input, with the guesses of batch and time. values: of the constants that are known."""
+    if bare := [name for name, tensor in facts.inputs.items() if tensor.axes is None]:
+        return Probed({}, (f"no probe ran: the graph declares no shape of {', '.join(bare)}",))
     try:
         runner = Runner(_session(facts), facts.inputs, axes, values)
     except Exception as error:  # the runtime's exceptions share no base but this
@@ -135,10 +137,18 @@ def _with_batch(axes: Axes) -> Axes:
 
 
 def _session(facts: Facts) -> ort.InferenceSession:
+    """Of the file, unless it has axes of size 0, which stand for any size and which the runtime takes by the letter."""
+    session = _load(str(facts.file))
+    if any(0 in each.shape for each in session.get_inputs()):
+        return _load(facts.model.SerializeToString())
+    return session
+
+
+def _load(source: str | bytes) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
-    return ort.InferenceSession(str(facts.file), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _first_line(error: Exception) -> str:

@@ -151,6 +151,31 @@ def test_a_time_axis_that_may_be_fixed_is_asked_for(tmp_path: Path, shape: str, 
     assert "exactly = 1\n" in text
 
 
+def test_a_size_of_zero_stands_for_any_size(tmp_path: Path) -> None:
+    file = saved(tmp_path, "old (float[batch, 0, 3] x) => (float[batch, 0, 3] y) { y = Exp(x) }")
+    assert "dynamic axes: x.0=batch, x.1=?, y.0=batch, y.1=?" in inspected(file)
+    text = drafted(file)
+    assert text.count('axes = ["batch", "time", 3]') == 2 and text.count("seen in a run") == 1
+    assert served(file, text.replace("# longest", "longest")).longest == 1024
+
+
+def test_an_input_of_undeclared_shape_is_inspected_and_its_axes_asked_for(tmp_path: Path) -> None:
+    file = saved(tmp_path, "bare (float[B, T, 3] x) => (float[B, T, 3] y) { y = Exp(x) }")
+    model = onnx.load(file)
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.ClearField("shape")
+    onnx.save(model, file)
+    doubt = "x is float32 of undeclared shape: its axes are for you to say"
+    assert f"- {doubt}" in inspected(file)
+    text = drafted(file)
+    assert f"# DECIDE: {doubt}" in text and "no probe ran: the graph declares no shape of x" in text
+    text = text.replace("# longest", "longest")
+    with pytest.raises(ConfigurationError, match=r"inputs\.0\.axes: Field required; outputs\.0\.axes: Field required"):
+        served(file, text)
+    text = text.replace("# axes = []", 'axes = ["batch", "time", 3]')
+    assert served(file, text).longest == 1024
+
+
 def test_tensors_whose_plain_names_are_one_are_numbered(tmp_path: Path) -> None:
     file = saved(tmp_path, SUM)
     model = onnx.load(file)
