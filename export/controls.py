@@ -62,15 +62,18 @@ def ragged(graph: onnx.ModelProto) -> bool:
 
 @contextmanager
 def strained(model: nn.Module, factor: float = 3.0) -> Iterator[None]:
-    """While open, all parameters are larger: with small ones a network is nearly linear, and hides mistakes."""
-    kept = [p.detach().clone() for p in model.parameters()]
+    """While open, all parameters are larger: with small ones a network is nearly linear, and hides mistakes.
+
+    Those of integers stay: they are places in tables, or counts.
+    """
+    kept = [(p, p.detach().clone()) for p in model.parameters() if p.is_floating_point()]
     with torch.no_grad():
-        for p in model.parameters():
-            p.mul_(factor)
         try:
+            for p, _ in kept:
+                p.mul_(factor)
             yield
         finally:
-            for p, before in zip(model.parameters(), kept, strict=True):
+            for p, before in kept:
                 p.copy_(before)
 
 

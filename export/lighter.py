@@ -13,6 +13,7 @@ from headrace.errors import ConfigurationError
 from headrace.spec import LENGTHS, ModelSpec, Score
 from headrace.training.models import SequenceModel
 
+from .child import refuse_unloadable
 from .graph_model import GraphModel
 from .precision import Precision, reduced
 from .runners import runtime
@@ -60,8 +61,12 @@ Lighten = Callable[[onnx.ModelProto, ModelSpec], Lighter]
 
 
 def lighter(graph: onnx.ModelProto, spec: ModelSpec, precision: Precision, judge: Judge, most: float) -> Lighter:
-    """The graph in `precision`, measured. Raises ConfigurationError if its score drops by more than `most`."""
+    """The graph in `precision`, measured.
+
+    Raises ConfigurationError if ONNX Runtime cannot load it, or its score drops by more than `most`.
+    """
     small = reduced(graph, precision)
+    refuse_unloadable(small, f"{spec.name} in {precision}")
     found = Lighter(
         precision,
         small,
@@ -71,7 +76,7 @@ def lighter(graph: onnx.ModelProto, spec: ModelSpec, precision: Precision, judge
         judge(GraphModel(small, spec)),
         judge(GraphModel(graph, spec)),
     )
-    if found.drop > most:
+    if not found.drop <= most:  # nor if one of the scores is no number
         raise ConfigurationError(
             f"{spec.name} in {precision}: {found.score.metric} falls from {found.reference.value:.4f} to "
             f"{found.score.value:.4f}, by more than {most}; nothing is published. Allow more with --max-drop, or take "

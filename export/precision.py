@@ -27,6 +27,10 @@ Precision = Literal["fp32", "fp16", "int8"]
 RECURRENT = ("LSTM", "GRU", "RNN")
 """Operators whose kernels take no half precision."""
 
+UNHALVED = (*RECURRENT, "Transpose")
+"""Operators left in float32. ONNX Runtime dies as it loads a Transpose that a Cast to float32 follows, where it can
+make a Reshape of it (github.com/microsoft/onnxruntime/issues/28392)."""
+
 INTEGER = ("MatMul", "Gemm", "Attention", "LSTM", "Gather")
 """Operators that are computed, or looked up, in 8-bit integers."""
 
@@ -48,14 +52,22 @@ def reduced(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
 
 
 def _half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """All in half precision but recurrent operators, whose weights come out of it by a Cast."""
-    half: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=list(RECURRENT))
+    """All in half precision but UNHALVED, whose weights come out of it by a Cast."""
+    half: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, op_block_list=list(UNHALVED))
+    _once(half.graph)
     cast = {node.input[0] for node in half.graph.node if node.op_type == "Cast"}
     for tensor in half.graph.initializer:
         if tensor.name in cast and tensor.data_type == TensorProto.FLOAT:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
     del half.graph.value_info[:]  # of some of these they say float32
     return _sorted(half)
+
+
+def _once(graph: onnx.GraphProto) -> None:
+    """The tool makes the same cast for each of the operators that take a tensor."""
+    nodes = {tuple(node.output): node for node in graph.node}
+    del graph.node[:]
+    graph.node.extend(nodes.values())
 
 
 def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:

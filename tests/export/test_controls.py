@@ -58,3 +58,13 @@ def test_strain_is_taken_back_exactly() -> None:
         torch.testing.assert_close(layer.weight.detach(), before * 3)
         raise ZeroDivisionError
     assert torch.equal(layer.weight, before)
+
+
+def test_integers_are_not_strained_and_spoil_nothing() -> None:
+    layer = nn.Linear(3, 2)
+    layer.places = nn.Parameter(torch.arange(4), requires_grad=False)
+    before = [p.detach().clone() for p in layer.parameters()]
+    with strained(layer):
+        torch.testing.assert_close(layer.bias.detach(), before[1] * 3)
+        assert layer.places.tolist() == [0, 1, 2, 3]
+    assert all(torch.equal(p, kept) for p, kept in zip(layer.parameters(), before, strict=True))

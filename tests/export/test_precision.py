@@ -103,6 +103,12 @@ def test_too_great_a_drop_is_refused(wide: Mapping[str, Traced], better: str, sm
     assert found.drop == pytest.approx(0.03) and found.bytes < found.before and found.speed > 0
 
 
+def test_a_score_that_is_no_number_is_refused(wide: Mapping[str, Traced]) -> None:
+    model, values = wide["rnn"], [float("nan"), 0.9]
+    with pytest.raises(ConfigurationError, match=r"falls from 0\.9000 to nan"):
+        lighter(model.graph, model.spec, "fp16", lambda _: judged(values, "higher"), 0.02)
+
+
 def test_the_judge_sees_both_graphs(wide: Mapping[str, Traced]) -> None:
     seen: list[SequenceModel] = []
 
