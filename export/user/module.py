@@ -51,6 +51,7 @@ def export_module(
     whole: bool = False,
     vocabulary: Mapping[str, int] | None = None,
     time_first: bool = False,
+    trust: bool = False,
     quick: bool = False,
     lighten: Lighten | None = None,
     opset: int = OPSET,
@@ -65,6 +66,7 @@ def export_module(
     whole:      take whole sequences only, without a state; always so with attention or a layer of both directions
     vocabulary: of integer inputs, by name: their number, where no nn.Embedding takes them as they are
     time_first: the module's tensors, the example's too, are [time, rows, ...]
+    trust:      stream it even where values of several time steps meet outside its layers, if no case shows a difference
     quick:      a small parity grid, and none with enlarged weights
     lighten:    makes the graph smaller, once it is verified
 
@@ -80,6 +82,8 @@ def export_module(
         traced = to_onnx(module, found, opset)
         draw = drawing(tensors, found.spec.inputs)
         report = _verified(module, found, traced, replace(LIGHT if quick else FULL, draw=draw), console)
+        if not trust:
+            _refuse_meetings(found.spec, traced.suspects)
         if not quick:
             _strained(module, call, tensors, wishes, draw, console)
     graph, small = traced.graph, None
@@ -90,7 +94,7 @@ def export_module(
     path = publish(graph, spec, models, version, pages(graph, spec, report, small))
     console.print(f"{path}: {spec.summary()}", markup=False)
     for suspect in traced.suspects:
-        console.print(f"  {suspect}: harmless in {report.parity.cases} cases", markup=False)
+        console.print(f"  {suspect}: not seen to matter in {report.parity.cases} cases", markup=False)
     return path
 
 
@@ -128,7 +132,7 @@ class Alone(SequenceModel):
 
 def _verified(module: nn.Module, found: Plan, traced: Traced, grid: Grid, console: Console) -> Report:
     model = Alone(module, found).eval()
-    with _suspected(traced.suspects):
+    with _suspected(traced.suspects, found.spec.chunk.whole):
         report = verify(model, traced.graph, found.spec, grid=grid, console=console)
         refuse_leaks(model, traced.graph, found.spec, grid.draw)
     return report
@@ -141,19 +145,30 @@ def _strained(
     with strained(module):
         found = plan(module, call, tensors, wishes)
         traced = to_onnx(module, found)
-        with _suspected(traced.suspects):
+        with _suspected(traced.suspects, found.spec.chunk.whole):
             agree(Alone(module, found).eval(), traced.graph, found.spec, draw=draw, console=console)
 
 
 @contextmanager
-def _suspected(suspects: tuple[Suspect, ...]) -> Iterator[None]:
+def _suspected(suspects: tuple[Suspect, ...], whole: bool) -> Iterator[None]:
     """Where the graph differs from the module, what looks across time is the likely cause."""
     try:
         yield
     except ConfigurationError as error:
         if not suspects:
             raise
+        otherwise = "" if whole else ", or, if it needs all of a sequence, export with whole=True"
         raise ConfigurationError(
             f"{error}; what looks across time is likely the cause: {', '.join(map(str, suspects))}. Mask it by a "
-            "parameter `lengths`, or, if it needs all of a sequence, export with whole=True"
+            f"parameter `lengths`{otherwise}"
         ) from error
+
+
+def _refuse_meetings(spec: ModelSpec, suspects: tuple[Suspect, ...]) -> None:
+    """A step of a stream has only a part of the sequence; that no case showed it proves little."""
+    meeting = [suspect for suspect in suspects if suspect.meets]
+    if spec.stateful and meeting:
+        raise ConfigurationError(
+            f"{spec.name} is a stream, in whose steps only a part of the sequence is there for "
+            f"{', '.join(map(str, meeting))}; export with whole=True, or, if you know that it cannot matter, trust=True"
+        )

@@ -1,7 +1,7 @@
 """Nodes of a traced graph that look across the padded time axis by themselves, where only ragged layers may.
 
 The last time step of a padded tensor is rewritten to each row's own last one; whatever else is found is told, with the
-user's line. Parity decides whether it was harmless.
+user's line. Parity decides of whole sequences; a stream is refused where values of several time steps meet.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ CONVOLUTIONS = ("conv1d", "conv2d", "convolution", "max_pool1d", "avg_pool1d", "
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """An operator, and the user's line that led to it."""
+    """An operator, and the user's line that led to it. meets: whether values of several time steps meet in it."""
 
     operator: str
     line: str
+    meets: bool = True
 
     def __str__(self) -> str:
         return f"{self.operator} over time" + (f" at {self.line}" if self.line else "")
@@ -71,9 +72,10 @@ def rewrite(program: ExportedProgram, lengths: str, rows: Any, time: Any) -> int
 def suspects(program: ExportedProgram, time: Any, own: set[str], *, streamed: bool) -> tuple[Suspect, ...]:
     """Each once, in the order of the graph. own: the user's files; streamed: whether steps can begin anywhere."""
     found = (
-        Suspect(_name(node), of_trace(node.meta.get("stack_trace"), own))
+        Suspect(_name(node), of_trace(node.meta.get("stack_trace"), own), meets)
         for node in program.graph_module.graph.nodes
-        if not _masked(node) and (_ends(node, time) or _mixes(node, time) or (streamed and _counts(node, time)))
+        if not _masked(node)
+        and ((meets := _ends(node, time) or _mixes(node, time)) or (streamed and _counts(node, time)))
     )
     return tuple(dict.fromkeys(found))
 
@@ -95,15 +97,22 @@ def _last(node: Node, rows: Any, time: Any) -> tuple[int, int] | None:
 
 def _ends(node: Node, time: Any) -> bool:
     """Whether the time axis goes in and does not come out, which is for the ragged operators to do."""
-    if (
-        node.op != "call_function"
-        or _ours(node)
-        or _name(node) in MAKING
-        or not isinstance(node.meta.get("val"), Tensor)
-    ):
+    if node.op != "call_function" or _ours(node) or _gives_its_kind(node) or not _tensors(node):
         return False
-    ins = [_shape(part) for part in node.all_input_nodes if isinstance(part.meta.get("val"), Tensor)]
-    return any(_has(shape, time) for shape in ins) and not _has(_shape(node), time)
+    ins = [tuple(x.shape) for part in node.all_input_nodes for x in _tensors(part)]
+    return any(_has(shape, time) for shape in ins) and not any(_has(tuple(x.shape), time) for x in _tensors(node))
+
+
+def _gives_its_kind(node: Node) -> bool:
+    """Whether nothing but shape and dtype is taken of it, or by it, as in `torch.zeros_like(x[:, 0])`."""
+    kinds = [_name(user) in MAKING or _size(user) for user in node.users]
+    return _name(node) in MAKING or (bool(kinds) and all(kinds))
+
+
+def _tensors(node: Node) -> list[Tensor]:
+    """What it gives: one, or several as `max` along an axis does."""
+    value = node.meta.get("val")
+    return [x for x in (value if isinstance(value, tuple | list) else [value]) if isinstance(x, Tensor)]
 
 
 def _masked(node: Node) -> bool:
@@ -128,9 +137,11 @@ def _mixes(node: Node, time: Any) -> bool:
 
 
 def _ours(node: Node) -> bool:
-    return (
-        str(node.target).startswith("headrace") or node.target in (operator.getitem,) or "sym_size" in str(node.target)
-    )
+    return str(node.target).startswith("headrace") or node.target is operator.getitem or _size(node)
+
+
+def _size(node: Node) -> bool:
+    return "sym_size" in str(node.target)
 
 
 def _name(node: Node) -> str:

@@ -97,6 +97,25 @@ class Greatest(Base):
         return self.head(x.amax(1).repeat(1, 2))
 
 
+class Unseen(Base):
+    """The mean is there, far below what rounding allows to see."""
+
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        return self.head(y + 1e-9 * y.mean(1, keepdim=True))
+
+
+class Maximum(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        return self.head(y.max(1)[0] + x.max(1)[0].repeat(1, 2).cumsum(1))
+
+
+class Shaped(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.rnn(x)[0]) + torch.zeros_like(x[:, 0])[:, None, :3]
+
+
 class Tail(Base):
     def forward(self, x: Tensor) -> Any:
         y, _ = self.rnn(x)
@@ -201,6 +220,24 @@ def test_what_looks_across_time_is_named_with_the_users_line(
     words = refused(kind(), FLOATS, tmp_path)
     assert "PyTorch differ by" in words and f"{operator} at " in words
     assert line(kind, code) in words
+
+
+def test_a_stream_in_which_time_steps_meet_is_refused_even_if_nothing_shows(tmp_path: Path) -> None:
+    words = refused(Unseen(), FLOATS, tmp_path)
+    assert "is a stream" in words and f"{line(Unseen, 'y.mean(1')}" in words and "trust=True" in words
+    console = Console(record=True, width=400)
+    export_module(Unseen(), FLOATS, tmp_path, "trusted", quick=True, trust=True, console=console)
+    assert "mean over time" in (told := console.export_text()) and ": not seen to matter in" in told
+    assert "export with whole=True" not in refused(Maximum(), FLOATS, tmp_path, whole=True)
+
+
+def test_of_operators_with_several_results_the_line_is_told_too(tmp_path: Path) -> None:
+    words = refused(Maximum(), FLOATS, tmp_path)
+    assert f"max over time at {Path(__file__).parent}" in words and line(Maximum, "y.max(1)") in words
+
+
+def test_shapes_alone_may_be_taken_of_a_time_step(tmp_path: Path) -> None:
+    export_module(Shaped(), FLOATS, tmp_path, "shaped", quick=True, console=Console(quiet=True))
 
 
 def test_what_only_the_kind_of_padding_makes_right_is_refused(tmp_path: Path) -> None:
