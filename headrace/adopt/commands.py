@@ -30,7 +30,7 @@ def inspect_file(file: Path, console: Console) -> None:
 def adopt_file(file: Path, console: Console, values: Mapping[str, float] | None = None) -> Path:
     """Writes the draft of a `model.toml` beside the file, after a few runs that show its outputs' shapes.
 
-    values: of constants that are known, by the name of the graph's input.
+    values: of constants that are known, by the name of the graph's input; no guess is made of these.
     Raises ConfigurationError if there is such a file, if the model needs none, if it is missing or corrupt, or if a
     value does not fit its input.
     """
@@ -40,7 +40,7 @@ def adopt_file(file: Path, console: Console, values: Mapping[str, float] | None 
     if unknown := sorted(set(values) - set(facts.inputs)):
         raise ConfigurationError(f"{file} has no inputs {', '.join(unknown)}; it has {', '.join(facts.inputs)}")
     check(values, facts.inputs)
-    guessed = roles(facts)
+    guessed = roles(facts, values)
     probed = probe(facts, input_axes(facts, guessed), values)
     try:
         with place.open("x", encoding="utf-8") as new:

@@ -60,7 +60,7 @@ def _chunk(facts: Facts, roles: Roles, axes: Mapping[str, Axes]) -> Iterator[str
         yield f"{DECIDE} the graph fixes its time axis; if a part of it is the end of the chunk before, say context"
         yield f"exactly = {fixed[0]}"
     elif not any(TIME in axes[name] or facts.inputs[name].axes is None for name in roles.inputs):
-        yield from _no_time(max(len(fixed_sizes(axes[name])) for name in roles.inputs))
+        yield from _no_time(max((len(fixed_sizes(axes[name])) for name in roles.inputs), default=0))
         yield "exactly = 1"
     elif roles.lengths is not None:
         yield "# The most time steps that one call may carry."

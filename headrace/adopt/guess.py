@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from headrace.contract import Declared
@@ -38,19 +38,24 @@ class Roles:
         return frozenset(self.pairs.found.values())
 
 
-def roles(facts: Facts) -> Roles:
-    pairs = guess_pairs(facts.inputs, facts.outputs)
-    free = {name: tensor for name, tensor in facts.inputs.items() if name not in pairs.found}
+def roles(facts: Facts, known: Collection[str] = ()) -> Roles:
+    """known: inputs of which a value is given; they are constants, whatever they look like."""
+    guessed = {name: tensor for name, tensor in facts.inputs.items() if name not in known}
+    pairs = guess_pairs(guessed, facts.outputs)
+    free = {name: tensor for name, tensor in guessed.items() if name not in pairs.found}
     lengths = next((name for name, tensor in free.items() if LENGTHS.search(name) and _counts(tensor)), None)
     constants = tuple(name for name, tensor in free.items() if name != lengths and _is_constant(tensor))
     inputs = tuple(name for name in free if name not in constants and name != lengths)
     if not inputs:  # whatever they are called, something must go in
         inputs, constants, lengths = tuple(free), (), None
+    constants = tuple(name for name in facts.inputs if name in constants or name in known)
     doubtful = (*pairs.doubtful, *_possible_states(inputs, pairs, facts), *_odd_axes(inputs, facts))
     return Roles(inputs, pairs, constants, lengths, doubtful)
 
 
 def _odd_axes(inputs: tuple[str, ...], facts: Facts) -> Iterator[str]:
+    if not inputs:
+        yield "all inputs look like states or constants: something must go in"
     for name in inputs:
         tensor = facts.inputs[name]
         if tensor.axes is None:

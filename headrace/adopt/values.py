@@ -11,8 +11,8 @@ from headrace.errors import ConfigurationError
 
 
 def check(values: Mapping[str, float], inputs: Mapping[str, Declared]) -> None:
-    """Raises ConfigurationError naming each value that its input's dtype would bend."""
-    if wrong := list(_bent(values, inputs)):
+    """Raises ConfigurationError naming each input that is no constant, and each value that its dtype would bend."""
+    if wrong := [*_varying(values, inputs), *_bent(values, inputs)]:
         raise ConfigurationError("; ".join(wrong))
 
 
@@ -21,6 +21,12 @@ def written(value: float, dtype: str | None) -> str:
     if dtype == "bool":
         return str(bool(value)).lower()
     return str(int(value)) if dtype in ("int32", "int64") else repr(float(value))
+
+
+def _varying(values: Mapping[str, float], inputs: Mapping[str, Declared]) -> Iterator[str]:
+    for name in values:
+        if any(isinstance(axis, str) for axis in inputs[name].axes or ()):
+            yield f"{name} is {inputs[name]}: only an input of fixed shape can be a constant"
 
 
 def _bent(values: Mapping[str, float], inputs: Mapping[str, Declared]) -> Iterator[str]:

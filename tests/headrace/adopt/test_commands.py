@@ -226,6 +226,33 @@ def test_a_value_for_an_input_that_is_not_there_is_refused(tmp_path: Path) -> No
     assert not (tmp_path / "model.toml").exists()
 
 
+def test_a_value_makes_an_input_a_constant_whatever_it_looks_like(tmp_path: Path) -> None:
+    graph = "odd (float[B, T, 3] x, float[3] scale) => (float[B, T, 3] y) { y = Mul(x, scale) }"
+    text = drafted(file := saved(tmp_path, graph), {"scale": 2})
+    assert 'tensor = "scale"\nvalue = 2.0' in text and text.count("[[inputs]]") == 1
+    assert served(file, text.replace("# longest", "longest")).longest == 1024
+
+
+def test_a_value_makes_a_seeming_state_a_constant(tmp_path: Path) -> None:
+    text = drafted(saved(tmp_path, ALONE), {"h": 1})
+    assert 'tensor = "h"\nvalue = 1.0' in text and "[[states]]" not in text
+
+
+def test_a_value_for_an_input_with_open_axes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"x is float32 \[T\]: only an input of fixed shape can be a constant"):
+        drafted(saved(tmp_path, ALONE), {"x": 1})
+    assert not (tmp_path / "model.toml").exists()
+
+
+def test_a_model_whose_inputs_all_look_like_states_is_drafted_and_refused(tmp_path: Path) -> None:
+    file = saved(tmp_path, "odd (float[B, 3] h) => (float[B, 3] h_new) { h_new = Exp(h) }")
+    doubt = "all inputs look like states or constants: something must go in"
+    text = drafted(file)
+    assert f"- {doubt}" in inspected(file) and f"# DECIDE: {doubt}" in text
+    with pytest.raises(ConfigurationError, match="inputs: Field required"):
+        served(file, text)
+
+
 def test_a_value_that_the_dtype_does_not_hold_is_refused(silero: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"sr is int64 \[\]: its dtype does not hold 2\.5"):
         drafted(silero, {"sr": 2.5})
