@@ -118,7 +118,7 @@ class Alone(SequenceModel):
 
     def _row(self, inputs: tuple[Tensor, ...]) -> tuple[list[Tensor], dict[str, Tensor]]:
         """inputs [time, ...] → each output [time, ...] or [1, ...], and the states at the end, [1, ...]."""
-        with watch.watched(self.module) as seen:
+        with watch.watched(self.module) as seen, told(self.module, self.plan.spec.name, "run"):
             results = self.plan.call(self.module, [x[None] for x in inputs], torch.tensor([len(inputs[0])]))
         outputs = [(leaf, leaf.rows_first(results[leaf.index][1])) for leaf in self.plan.leaves]
         layers = watch.recurrent(self.module)

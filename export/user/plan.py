@@ -16,6 +16,7 @@ from . import watch
 from .example import Call
 from .lines import told
 from .values import probe
+from .vocabulary import looked_up
 
 PROBES = ((2, 5), (3, 5), (3, 7))
 """Rows and time steps: an axis that differs between the first two counts rows, between the others time steps."""
@@ -75,6 +76,10 @@ def plan(module: nn.Module, call: Call, example: Sequence[Tensor], wishes: Wishe
     Raises ConfigurationError, naming the layer and the reason, for what cannot be exported.
     """
     refuse(module)
+    if unknown := set(wishes.vocabulary or ()) - set(call.names):
+        raise ConfigurationError(
+            f"vocabulary names {', '.join(sorted(unknown))}; the inputs are {', '.join(call.names)}"
+        )
     probes = [_probed(module, call, probe(example, *size, seed), size, wishes) for seed, size in enumerate(PROBES)]
     _refuse_not_numbers(probes)
     _refuse_memory(module, call, probes[0], wishes)
@@ -91,7 +96,7 @@ def plan(module: nn.Module, call: Call, example: Sequence[Tensor], wishes: Wishe
     spec = ModelSpec(
         name=wishes.name,
         task=wishes.task,
-        inputs=tuple(_input(name, k, probes[0], wishes) for k, name in enumerate(call.names)),
+        inputs=tuple(_input(name, k, probes[-1], wishes) for k, name in enumerate(call.names)),
         outputs=tuple(leaf.output for leaf in leaves),
         states=states,
         chunk=Chunk(longest=1 if single else wishes.longest, whole=whole),
@@ -268,22 +273,13 @@ def _input(name: str, index: int, probed: _Probed, wishes: Wishes) -> Input:
     x = probed.inputs[index]  # [rows, time, ...]
     if x.is_floating_point():
         return Input(name=name, dtype="float32", shape=tuple(x.shape[2:]))
-    vocabulary = (wishes.vocabulary or {}).get(name) or _looked_up(x, probed.seen)
+    vocabulary = (wishes.vocabulary or {}).get(name) or looked_up(x, probed.inputs, probed.seen.looked_up)
     if vocabulary is None:
         raise ConfigurationError(
-            f"input {name} has integers that no nn.Embedding takes as they are; say their number: "
+            f"input {name} has integers that no nn.Embedding is seen to take as they are; say their number: "
             f"vocabulary={{{name!r}: …}}"
         )
     return Input(name=name, dtype="int64", shape=tuple(x.shape[2:]), vocabulary=vocabulary)
-
-
-def _looked_up(x: Tensor, seen: watch.Watched) -> int | None:
-    """The size of the first embedding that takes these values as they are, in whatever layout."""
-    values = x.flatten().sort()[0]
-    for embedding, ids in seen.looked_up:
-        if ids.numel() == len(values) and torch.equal(ids.flatten().sort()[0], values):
-            return embedding.num_embeddings
-    return None
 
 
 def _at(path: str) -> str:

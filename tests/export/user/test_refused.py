@@ -253,7 +253,7 @@ def test_control_flow_by_values_is_named_with_the_users_line(tmp_path: Path) -> 
 
 def test_integers_need_a_vocabulary(tmp_path: Path) -> None:
     ids = torch.zeros(2, 3, dtype=torch.int64)
-    assert "input ids has integers that no nn.Embedding takes" in refused(Numbers(), ids, tmp_path)
+    assert "input ids has integers that no nn.Embedding is seen to take" in refused(Numbers(), ids, tmp_path)
     module = nn.Sequential(Numbers(), nn.GRU(8, 8, batch_first=True))
     export_module(module, ids, tmp_path, "numbers", quick=True, vocabulary={"input": 8}, console=Console(quiet=True))
 
