@@ -57,11 +57,6 @@ def test_a_place_and_a_shape_alone_pair_nothing() -> None:
     assert not guess({"query": vector("b", 8)}, {"logits": vector("b", 8)}).found
 
 
-def test_names_of_marks_alone_pair_nothing() -> None:
-    pairs = guess({"input": vector("b", 8), "h": vector("b", 8)}, {"output": vector("b", 8), "hn": vector("b", 8)})
-    assert pairs.found == {"h": "hn"}
-
-
 def test_with_two_open_axes_it_is_no_state() -> None:
     assert not guess({"x": vector("b", "t", 4)}, {"x_out": vector("b", "t", 4)}).found
 
