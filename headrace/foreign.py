@@ -39,9 +39,19 @@ def _numbers(given: Any) -> Any:
     return given
 
 
+def _exact(given: Any) -> Any:
+    """Initial values are floats in a spec: a whole number that no float is would become another one."""
+    cells = given if isinstance(given, list | tuple) else [given]
+    if any(type(cell) is int and abs(cell) > 2**53 for cell in cells):
+        raise ValueError("whole numbers beyond 2**53 are rounded, as initial values are floats of 64 bits")
+    return given
+
+
 Axes = Annotated[tuple[str | int, ...], BeforeValidator(_known_axes)]
 Number = bool | int | float
 Value = Annotated[Number | tuple[Number, ...], BeforeValidator(_numbers)]
+Initial = Annotated[float | tuple[float, ...], BeforeValidator(_exact), BeforeValidator(_numbers)]
+Count = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
 
 
 def fixed(axes: tuple[str | int, ...]) -> tuple[int, ...]:
@@ -76,9 +86,9 @@ class _Tensor(_Part):
 
 
 class ForeignInput(_Tensor):
-    vocabulary: int | None = Field(default=None, ge=1)
+    vocabulary: Annotated[int, Field(strict=True, ge=1)] | None = None
     """For token ids: they lie in [0, vocabulary)."""
-    context: int = Field(default=0, ge=0)
+    context: int = Field(default=0, strict=True, ge=0, le=2**31 - 1)
     """So many time steps of the chunk before (zeros at first) stand before each chunk, and count to the time axis."""
 
 
@@ -94,7 +104,7 @@ class ForeignState(_Part):
     input: str = Field(min_length=1)
     output: str = Field(min_length=1)
     axes: Axes
-    initial: float | tuple[float, ...] = 0.0
+    initial: Initial = 0.0
     """Value of a fresh sequence: one number for every cell, or all cells in C order, without the batch axis."""
 
     @property
@@ -131,10 +141,10 @@ class Lengths(_Part):
 class ForeignChunk(_Part):
     """How many time steps a step may carry: 1 to `longest`, or `exactly` so many; see `headrace.spec.Chunk`."""
 
-    longest: int | None = Field(default=None, ge=1)
-    exactly: int | None = Field(default=None, ge=1)
-    padded_end: bool = False
-    rows: int | None = Field(default=None, ge=1)
+    longest: Count | None = None
+    exactly: Count | None = None
+    padded_end: bool = Field(default=False, strict=True)
+    rows: Count | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> ForeignChunk:

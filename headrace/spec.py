@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .dtypes import holds
 from .errors import ConfigurationError
 
 #: The key under which the spec stands in `metadata_props`.
@@ -96,10 +97,11 @@ class State(_Part):
 
     @model_validator(mode="after")
     def _initial_fits(self) -> State:
-        if isinstance(self.initial, tuple) and len(self.initial) != prod(self.shape):
-            raise ValueError(
-                f"state {self.name}: initial has {len(self.initial)} cells, not the {prod(self.shape)} of its shape"
-            )
+        cells, size = self.initial if isinstance(self.initial, tuple) else (self.initial,), prod(self.shape)
+        if isinstance(self.initial, tuple) and len(cells) != size:
+            raise ValueError(f"state {self.name}: initial has {len(cells)} cells, not the {size} of its shape")
+        if wrong := [cell for cell in cells if not holds(self.dtype, cell)]:
+            raise ValueError(f"state {self.name}: {self.dtype} does not hold its initial value {wrong[0]}")
         return self
 
 

@@ -10,8 +10,11 @@ from math import prod
 import onnx
 
 from headrace.contract import Declared, declared
+from headrace.dtypes import holds
 from headrace.foreign import BATCH, TIME, Axes, Constant, Foreign, ForeignInput
 from headrace.spec import LENGTHS
+
+from .foreign_names import after, before, context
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def problems(graph: Graph, foreign: Foreign) -> Iterator[str]:
     yield from _axes_problems(foreign)
     for given in foreign.inputs:
         yield from _time_problems(given, graph, foreign)
+        yield from _vocabulary_problems(given, graph)
     for constant in foreign.constants:
         yield from _constant_problems(constant, graph)
     yield from _name_problems(foreign)
@@ -132,12 +136,23 @@ def _time_problems(given: ForeignInput, graph: Graph, foreign: Foreign) -> Itera
         )
 
 
+def _vocabulary_problems(given: ForeignInput, graph: Graph) -> Iterator[str]:
+    found = graph.inputs.get(given.source)
+    if given.vocabulary is None or found is None or found.dtype is None:
+        return
+    if found.dtype not in ("int64", "int32") or not holds(found.dtype, given.vocabulary - 1):
+        yield f"input {given.name}: {given.source} is {found}, which holds no token ids up to {given.vocabulary - 1}"
+
+
 def _name_problems(foreign: Foreign) -> Iterator[str]:
     ins, outs = {i.name for i in foreign.inputs}, {o.name for o in foreign.outputs}
     if both := sorted(ins & outs):
         yield f"{', '.join(both)}: an input and an output need different names; `tensor` says what the graph calls it"
     if LENGTHS in ins | outs:
         yield f"{LENGTHS}: the name is taken; say another, and `tensor` for what the graph calls it"
+    states = [s.name for s in foreign.states] + [context(i.name) for i in foreign.inputs if i.context]
+    if both := sorted((ins | outs) & {name for state in states for name in (before(state), after(state))}):
+        yield f"{', '.join(both)}: the name is that of a state before or after a step; say another, and `tensor`"
     for output in foreign.outputs:
         if output.labels and output.shape[-1:] != (len(output.labels),):
             yield f"output {output.name}: {len(output.labels)} labels do not fit axes {_written(output.axes)}"
@@ -145,7 +160,12 @@ def _name_problems(foreign: Foreign) -> Iterator[str]:
 
 def _constant_problems(constant: Constant, graph: Graph) -> Iterator[str]:
     found = graph.inputs.get(constant.tensor)
-    if found is None or found.axes is None:
+    if found is None or found.dtype is None:
+        return
+    cells = constant.value if isinstance(constant.value, tuple) else (constant.value,)
+    if wrong := [cell for cell in cells if not holds(found.dtype, cell)]:
+        yield f"constant {constant.tensor}: {found.dtype} does not hold {wrong[0]}"
+    if found.axes is None:
         return
     sizes = [axis for axis in found.axes if isinstance(axis, int)]
     if len(sizes) < len(found.axes):
@@ -156,9 +176,12 @@ def _constant_problems(constant: Constant, graph: Graph) -> Iterator[str]:
 
 def _state_problems(graph: Graph, foreign: Foreign) -> Iterator[str]:
     for state in foreign.states:
-        before, after = graph.inputs.get(state.input), graph.outputs.get(state.output)
-        if before and after and before.element != after.element:
-            yield f"state {state.name}: {state.input} is {before}, but {state.output} is {after}"
+        old, new = graph.inputs.get(state.input), graph.outputs.get(state.output)
+        if old and new and old.element != new.element:
+            yield f"state {state.name}: {state.input} is {old}, but {state.output} is {new}"
+    for output, n in Counter(state.output for state in foreign.states).items():
+        if n > 1:
+            yield f"the graph's output {output} is the next value of {n} states; each has one of its own"
 
 
 def _fixed(place: Place, graph: Graph, axis: str) -> int | None:

@@ -8,6 +8,7 @@ and each alone, and a second time from the states that the first step left.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import numpy as np
 import onnx
@@ -25,6 +26,9 @@ ROWS = 3
 
 #: The most time steps of a row, where the spec leaves it open.
 TIME = 256
+
+#: The most values of a row, if a single time step does not have more.
+CELLS = 1 << 20
 
 #: Of the largest result in a column: what sums in another order make of it at most, and shortened products on a GPU.
 TOLERANCE = 0.02
@@ -84,7 +88,8 @@ def _steps(engine: Engine, spec: ModelSpec, rows: int) -> tuple[Batch, Batch]:
 
 def _lengths(engine: Engine, spec: ModelSpec, rows: int) -> tuple[Rows, Rows]:
     """Of the rows in both steps: as different as the spec lets them be."""
-    chunk, most = spec.chunk, spec.chunk.exactly or min(spec.chunk.longest, TIME)
+    chunk, cells = spec.chunk, sum(prod(given.shape) for given in spec.inputs)
+    most = chunk.exactly or min(chunk.longest, TIME, max(1, CELLS // cells))
     full = np.full(rows, most, np.int64)
     if chunk.exactly is not None and not chunk.padded_end:
         return full, full

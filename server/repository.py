@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from headrace.spec import ModelSpec
 from .device import Device, choose
 from .engine import OnnxEngine
 from .foreign import canonical
+from .foreign_size import check_sizes
 from .gate import Gate
 from .journal import Journal
 from .lane import Lane
@@ -58,10 +60,19 @@ def read(file: Path) -> tuple[onnx.ModelProto, ModelSpec]:
     if carries_spec(model):
         raise ConfigurationError(f"{file} carries a spec, so that {beside} has nothing to say; remove one of them")
     foreign = Foreign.read(beside)
-    try:
+    with naming(beside):
         return canonical(model, foreign, file.parent.parent.name)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{beside}: {error}") from error
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Raises ConfigurationError naming the file, for sizes and numbers that the libraries refuse as well."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ConfigurationError(f"{file}: it takes more memory than there is ({error})") from error
+    except (ConfigurationError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"{file}: {error}") from error
 
 
 def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clock: Callable[[], float]) -> Models:
@@ -103,20 +114,27 @@ class Loader:
         if spec.name != name:
             raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
         model = Model(spec, version, self.device, Gate(self.settings.queued_rows, f"for model {name}"))
-        slots = self._limits(spec).slots
-        engines = [OnnxEngine(graph, spec, slots, self.device) for _ in range(self.settings.lanes)]
-        if file.with_name(FOREIGN_FILE).exists():
-            self._rehearse(graph, spec, engines[0], file.with_name(FOREIGN_FILE))
+        beside = file.with_name(FOREIGN_FILE)
+        if beside.exists():
+            with naming(beside):
+                engines = self._proven(graph, spec)
+        else:
+            engines = self._engines(graph, spec)
         model.lanes = tuple(self._lane(model, number, engine) for number, engine in enumerate(engines))
         log.info("%s/%s: %s", name, version, describe(spec, engines[0], self.settings))
         return model
 
-    def _rehearse(self, graph: onnx.ModelProto, spec: ModelSpec, engine: OnnxEngine, beside: Path) -> None:
+    def _engines(self, graph: onnx.ModelProto, spec: ModelSpec) -> list[OnnxEngine]:
+        slots = self._limits(spec).slots
+        return [OnnxEngine(graph, spec, slots, self.device) for _ in range(self.settings.lanes)]
+
+    def _proven(self, graph: onnx.ModelProto, spec: ModelSpec) -> list[OnnxEngine]:
+        """Of a stranger's model. Raises ConfigurationError, or whatever the libraries do, for one that is not sound."""
         limits = self._limits(spec)
-        try:
-            rehearse(engine, spec, min(limits.rows, limits.slots // 2), tolerance(graph))
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{beside}: {error}") from error
+        check_sizes(spec, self.settings.frame_bytes)
+        engines = self._engines(graph, spec)
+        rehearse(engines[0], spec, min(limits.rows, limits.slots // 2), tolerance(graph))
+        return engines
 
     def _lane(self, model: Model, number: int, engine: OnnxEngine) -> Lane:
         limits = self._limits(model.spec)

@@ -15,7 +15,7 @@ FOLDERS = ("headrace", "server", "training", "export", "protos", "bench")
 PACKAGES = ("headrace.client", "headrace.adopt", *(f"headrace.{folder}" for folder in FOLDERS[1:]))
 CEILING = 300
 
-LEAVES = ("headrace.spec", "headrace.errors", "headrace.ragged", "headrace.contract", "headrace.foreign")
+LEAVES = tuple(f"headrace.{leaf}" for leaf in ("spec", "errors", "ragged", "contract", "foreign", "dtypes"))
 CLIENT = (*LEAVES, "headrace.protos", "headrace.client")
 
 #: Module or package → what it may import of the project besides itself; the longest name that fits counts.

@@ -105,6 +105,18 @@ def test_a_constant_fits_the_shape_that_the_graph_declares(value: Any, declared:
     assert Runner(Stranger(graph, given), 1).step([[1.0, 1.0, 1.0, 1.0]])["y"].item() == 40
 
 
+@pytest.mark.parametrize(
+    ("value", "declared"),
+    [(3.7, "int64"), (7, "bool"), (1e30, "float16"), (99999999999, "int32"), (2**63, "int64")]
+    + [(value, "int64") for value in (float("nan"), float("inf"), [1, 0.5])],
+)
+def test_a_constant_that_its_dtype_does_not_hold_is_refused(value: Any, declared: str) -> None:
+    given = {**CONTEXT.given, "constants": [{"tensor": "rate", "value": value}]}
+    shape = "[2]" if isinstance(value, list) else ""
+    with pytest.raises(ConfigurationError, match=f"constant rate: {declared} does not hold "):
+        spec_of(Stranger(CONTEXT.graph.replace("int64 rate", f"{declared}{shape} rate"), given))
+
+
 def test_the_model_itself_is_never_changed() -> None:
     model = SUM.model
     before = model.SerializeToString()
@@ -167,6 +179,34 @@ def test_everything_that_does_not_fit_is_named_at_once() -> None:
         ),
         (SUM, {"states": [{**SUM.given["states"][0], "initial": [1.0]}]}, "initial has 1 cells, not the 2"),
         (CELL, {"inputs": [{"name": "lengths", "axes": ["batch"]}]}, "lengths: the name is taken"),
+        (SUM, {"states": [{**SUM.given["states"][0], "initial": [1e39, 0.0]}]}, "float32 does not hold its initial"),
+        (SUM, {"states": [{**SUM.given["states"][0], "initial": "8"}]}, "initial: needs a number"),
+        (SUM, {"states": [{**SUM.given["states"][0], "initial": 2**53 + 1}]}, "whole numbers beyond 2**53 are rounded"),
+        (SUM, {"states": [SUM.given["states"][0]] * 2}, "output h_new is the next value of 2 states"),
+        (
+            SUM,
+            {"outputs": [{"name": "h.before", "tensor": "y", "axes": ["batch", "time", 2]}]},
+            "h.before: the name is",
+        ),
+        (SUM, {"outputs": [{"name": "h.after", "tensor": "y", "axes": ["batch", "time", 2]}]}, "h.after: the name is"),
+        (
+            CONTEXT,
+            {"outputs": [{"name": "x.context.after", "tensor": "y", "axes": ["batch", 1]}]},
+            "the name is that of",
+        ),
+        (SUM, {"inputs": [{**SUM.given["inputs"][0], "vocabulary": 9}]}, "which holds no token ids up to 8"),
+        (CELL, {"inputs": [{**CELL.given["inputs"][0], "vocabulary": 2**31 + 1}]}, "no token ids up to 2147483648"),
+        (
+            CELL,
+            {"inputs": [{**CELL.given["inputs"][0], "vocabulary": True}]},
+            "vocabulary: Input should be a valid int",
+        ),
+        (SUM, {"chunk": {"longest": True}}, "longest: Input should be a valid integer"),
+        (SUM, {"chunk": {"longest": "8"}}, "longest: Input should be a valid integer"),
+        (SUM, {"chunk": {"longest": 10**23}}, "longest: Input should be less than"),
+        (SUM, {"chunk": {"exactly": 10**12}}, "exactly: Input should be less than"),
+        (SUM, {"chunk": {"exactly": 8, "padded_end": 1}}, "padded_end: Input should be a valid boolean"),
+        (SUM, {"inputs": [{**SUM.given["inputs"][0], "context": 10**12}]}, "context: Input should be less than"),
         (SUM, {"name": "no name"}, "name: String should match"),
         (SUM, {"states": [{**SUM.given["states"][0], "axes": ["time", 2]}]}, "no time axis"),
     ],
