@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from headrace.contract import Declared
+from headrace.dtypes import holds
 from headrace.errors import ConfigurationError
 
 
@@ -32,15 +31,5 @@ def _varying(values: Mapping[str, float], inputs: Mapping[str, Declared]) -> Ite
 def _bent(values: Mapping[str, float], inputs: Mapping[str, Declared]) -> Iterator[str]:
     for name, value in values.items():
         dtype = inputs[name].dtype
-        if dtype is not None and not _holds(dtype, value):
+        if dtype is not None and not holds(dtype, value):
             yield f"{name} is {inputs[name]}: its dtype does not hold {value:g}"
-
-
-def _holds(dtype: str, value: float) -> bool:
-    """Rounding to a float's precision is no misfit, since every decimal number is rounded; becoming infinite is one."""
-    if dtype == "bool":
-        return value in (0, 1)
-    if dtype.startswith("int"):
-        bounds = np.iinfo(dtype)
-        return float(value).is_integer() and bounds.min <= int(value) <= bounds.max
-    return bool(np.isfinite(value)) and abs(value) <= float(np.finfo(dtype).max)
