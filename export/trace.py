@@ -41,8 +41,7 @@ def to_onnx(model: SequenceModel, spec: ModelSpec, opset: int = OPSET) -> onnx.M
     Raises ConfigurationError for a model that cannot be exported, with the layer and the reason, or whose graph is not
     what the spec says.
     """
-    if opset not in OPSETS:
-        raise ConfigurationError(f"opset {opset} cannot be written; choose one from {OPSETS[0]} to {OPSETS[-1]}")
+    refuse_opset(opset)
     refuse(model, spec)
     graph = _Graph(model, spec).eval()
     with torch.no_grad(), ragged_operators(model), quiet(), _told(spec):
@@ -50,6 +49,12 @@ def to_onnx(model: SequenceModel, spec: ModelSpec, opset: int = OPSET) -> onnx.M
     proto = tidied(exported)
     check(proto, spec)
     return proto
+
+
+def refuse_opset(opset: int) -> None:
+    """Raises ConfigurationError for one that cannot be written."""
+    if opset not in OPSETS:
+        raise ConfigurationError(f"opset {opset} cannot be written; choose one from {OPSETS[0]} to {OPSETS[-1]}")
 
 
 class _Graph(nn.Module):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -54,7 +55,17 @@ def export_user_module(
     options = values.get("OPTIONS", {})
     lighten = None if precision == "fp32" else _lighten(values, example, precision, max_drop)
     kept: dict[str, Any] = {"version": version, "lighten": lighten, "opset": opset, "console": console}
+    _refuse_unknown(options, kept, example)
     return export_module(module, _example(values, example), models, name, **kept, **options)
+
+
+def _refuse_unknown(options: Any, kept: Collection[str], file: Path) -> None:
+    """Raises ConfigurationError for OPTIONS that are none, or are given on the command line."""
+    arguments = inspect.signature(export_module).parameters.values()
+    known = sorted(p.name for p in arguments if p.kind is p.KEYWORD_ONLY and p.name not in kept)
+    if not isinstance(options, Mapping) or (unknown := [str(key) for key in options if key not in known]):
+        wrong = ", ".join(unknown) if isinstance(options, Mapping) else repr(options)
+        raise ConfigurationError(f"{file}: OPTIONS has {wrong}; it is a dictionary of {', '.join(known)}")
 
 
 def _lighten(values: dict[str, Any], file: Path, precision: Precision, most: float) -> Lighten:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,18 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
+def evaluated(module: nn.Module) -> Iterator[None]:
+    """While open, the module is in evaluation mode; then each of its parts is in that which it was in."""
+    kept = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in kept:
+            part.training = training
+
+
+@contextmanager
 def parts_unwrapped(module: nn.Module) -> Iterator[None]:
     """While open, the same is true of the modules inside."""
     kept = [(m, name, child) for m in module.modules() for name, child in m.named_children()]
@@ -57,26 +69,29 @@ def load(module: nn.Module, checkpoint: Path) -> None:
             f"{checkpoint} cannot be read as weights ({_first_line(error)}); save `module.state_dict()`"
         ) from error
     try:
-        module.load_state_dict(weights(content, checkpoint))
+        module.load_state_dict(weights(content, checkpoint, module.state_dict().keys()))
     except RuntimeError as error:
         raise ConfigurationError(f"{checkpoint} does not fit the module: {' '.join(str(error).split())}") from error
 
 
-def weights(content: Any, checkpoint: Path) -> dict[str, Tensor]:
-    """The state dict in what a checkpoint holds, without the prefixes that wrappers leave in its names."""
+def weights(content: Any, checkpoint: Path, own: Collection[str]) -> dict[str, Tensor]:
+    """The state dict in what a checkpoint holds, without the prefixes that wrappers leave in its names.
+
+    own: names of the module's own weights; one that is among them is kept, be it `self.module`'s.
+    """
     for key in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ConfigurationError(f"{checkpoint} holds no state dict; save `module.state_dict()`")
-    return {_bare(name): value for name, value in content.items()}
+    return {_bare(name, own): value for name, value in content.items()}
 
 
-def _bare(name: str) -> str:
+def _bare(name: str, own: Collection[str]) -> str:
     """Wrappers can stand around one another at the top; torch.compile's also further inside."""
-    while name.startswith(PREFIXES):
+    while name not in own and name.startswith(PREFIXES):
         name = name.split(".", 1)[1]
-    return name.replace("._orig_mod.", ".")
+    return name if name in own else name.replace("._orig_mod.", ".")
 
 
 def _first_line(error: Exception) -> str:

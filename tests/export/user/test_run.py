@@ -73,6 +73,19 @@ def test_weights_come_from_the_checkpoint_whatever_wrapped_them(prefix: str, tmp
     assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in trained.state_dict().items())
 
 
+def test_an_attribute_called_module_is_no_wrapper(tmp_path: Path) -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.GRU(4, 8)
+
+    trained, fresh = Holder(), Holder()
+    for name, content in {"bare": trained, "wrapped": nn.DataParallel(trained)}.items():
+        torch.save(content.state_dict(), tmp_path / name)
+        load(fresh, tmp_path / name)
+        assert torch.equal(fresh.module.weight_hh_l0, trained.module.weight_hh_l0)
+
+
 def test_a_checkpoints_weights_stand_in_the_file(example: Path, tmp_path: Path, console: Console) -> None:
     module = nn.DataParallel(zoo.LastStep())
     torch.save(module.state_dict(), tmp_path / "w.pt")
@@ -128,6 +141,20 @@ def test_targets_that_give_no_module_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         export_user_module(target, None, example, tmp_path, "nothing", console=console)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("{'colour': 1}", "OPTIONS has colour; it is a dictionary of longest, "),
+        ("{'opset': 21}", "OPTIONS has opset; it is a dictionary of longest, "),
+        ("['quick']", r"OPTIONS has \['quick'\]; it is a dictionary"),
+    ],
+)
+def test_options_that_there_are_not_are_refused(options: str, words: str, tmp_path: Path, console: Console) -> None:
+    (tmp_path / "example.py").write_text(f"import torch\nEXAMPLE = torch.zeros(2, 5, 4)\nOPTIONS = {options}\n")
+    with pytest.raises(ConfigurationError, match=words):
+        export_user_module(TARGET, None, tmp_path / "example.py", tmp_path, "nothing", console=console)
 
 
 @pytest.mark.parametrize(("text", "words"), [("1 / 0", "ZeroDivisionError"), ("x = 1", "neither EXAMPLE nor example")])
