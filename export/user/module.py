@@ -23,19 +23,21 @@ from headrace.training.ragged import State
 from ..controls import strained
 from ..lighter import Lighten
 from ..parity import FULL, LIGHT, Report, agree, verify
-from ..publish import publish
+from ..publish import VERSION, publish
 from ..report import pages
 from ..runners import bare, versions
 from ..streams import Draw, Grid
+from ..trace import refuse_opset
 from ..translate import OPSET
 from . import watch
 from .example import Call, Example, read
 from .lines import told
 from .noise import refuse_leaks
-from .plan import Plan, Wishes, plan
+from .plan import Leaf, Plan, Wishes, plan
+from .reach import refuse_longest
 from .suspects import Suspect
 from .trace import Traced, to_onnx
-from .unwrap import parts_unwrapped, unwrapped
+from .unwrap import evaluated, parts_unwrapped, unwrapped
 from .values import drawing
 
 
@@ -74,9 +76,14 @@ def export_module(
     Raises ConfigurationError, and publishes nothing, for what cannot be exported: with the layer, the reason and the
     line, or where the graph differs from the module.
     """
-    console, module = console or Console(), unwrapped(module).eval()
+    if not VERSION.fullmatch(name):
+        raise ConfigurationError(f"{name!r} cannot be a model's name: use letters, digits, '.', '_' and '-'")
+    if longest < 1:
+        raise ConfigurationError(f"longest is {longest}; a step carries one time step at least")
+    refuse_opset(opset)
+    console, module = console or Console(), unwrapped(module)
     wishes = Wishes(name, task, longest, whole, vocabulary)
-    with parts_unwrapped(module), told(module, name, "called"):
+    with evaluated(module), parts_unwrapped(module):
         call, tensors = read(module, example, time_first)
         found = plan(module, call, tensors, wishes)
         traced = to_onnx(module, found, opset)
@@ -127,7 +134,19 @@ class Alone(SequenceModel):
             for path, runs in seen.runs.items()
             for name, end in zip(watch.state_names(path, layers[path]), watch.ends(layers[path], runs[-1]), strict=True)
         }
+        _refuse_shapes(outputs, len(inputs[0]))
         return [y if leaf.time is None else y[0] for leaf, y in outputs], ends
+
+
+def _refuse_shapes(outputs: list[tuple[Leaf, Tensor]], time: int) -> None:
+    """A lone row or time step shows what `squeeze()` without an axis does."""
+    for leaf, y in outputs:
+        right = (1, *(() if leaf.time is None else (time,)), *leaf.output.shape)
+        if y.shape != right:
+            raise ConfigurationError(
+                f"output {leaf.output.name} of one row of {time} time steps is {list(y.shape)}, not {list(right)}; "
+                "name the axes that are squeezed"
+            )
 
 
 def _verified(module: nn.Module, found: Plan, traced: Traced, grid: Grid, console: Console) -> Report:
@@ -135,6 +154,7 @@ def _verified(module: nn.Module, found: Plan, traced: Traced, grid: Grid, consol
     with _suspected(traced.suspects, found.spec.chunk.whole):
         report = verify(model, traced.graph, found.spec, grid=grid, console=console)
         refuse_leaks(model, traced.graph, found.spec, grid.draw)
+        refuse_longest(model, traced.graph, found.spec, grid.draw)
     return report
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
-from headrace.spec import Chunk, Input, ModelSpec, Output, State
+from headrace.spec import LENGTHS, Chunk, Input, ModelSpec, Output, State
 
 from . import watch
 from .example import Call
 from .lines import told
+from .names import clean, distinct
 from .values import probe
 from .vocabulary import looked_up
 
@@ -92,16 +93,31 @@ def plan(module: nn.Module, call: Call, example: Sequence[Tensor], wishes: Wishe
         if not whole:
             _refuse_calls(layers, probed)
     states = () if whole else tuple(_states(layers, probes))
-    leaves = tuple(_outputs(layers, probes, drop=not whole))
+    inputs = tuple(_input(name, k, probes[-1], wishes) for k, name in enumerate(call.names))
+    inputs, leaves = _apart(inputs, tuple(_outputs(layers, probes, drop=not whole)), states)
     spec = ModelSpec(
         name=wishes.name,
         task=wishes.task,
-        inputs=tuple(_input(name, k, probes[-1], wishes) for k, name in enumerate(call.names)),
+        inputs=inputs,
         outputs=tuple(leaf.output for leaf in leaves),
         states=states,
         chunk=Chunk(longest=1 if single else wishes.longest, whole=whole),
     )
     return Plan(call, leaves, spec, single)
+
+
+def _apart(
+    inputs: tuple[Input, ...], leaves: tuple[Leaf, ...], states: tuple[State, ...]
+) -> tuple[tuple[Input, ...], tuple[Leaf, ...]]:
+    """The same, with names that a graph can have side by side: {"x": …} out of `forward(x)` is "x_out"."""
+    taken = {LENGTHS} | {name for state in states for name in (state.input, state.output)}
+    ins = distinct((i.name for i in inputs), taken, "_in")
+    outs = distinct((leaf.output.name for leaf in leaves), taken | set(ins), "_out")
+    renamed = (leaf.output.model_copy(update={"name": name}) for leaf, name in zip(leaves, outs, strict=True))
+    return (
+        tuple(i.model_copy(update={"name": name}) for i, name in zip(inputs, ins, strict=True)),
+        tuple(replace(leaf, output=output) for leaf, output in zip(leaves, renamed, strict=True)),
+    )
 
 
 def refuse(module: nn.Module) -> None:
@@ -266,20 +282,20 @@ def _leaf(index: int, name: str | None, results: Sequence[tuple[str, Tensor]]) -
     kind = results[0][1].dtype
     if kind not in NAMES:
         raise ConfigurationError(f"output {name} is {kind}; float32 or int64 is needed")
-    return Leaf(index, rows[0], time, Output(name=name, dtype=NAMES[kind], shape=shape, time=time is not None))
+    return Leaf(index, rows[0], time, Output(name=clean(name), dtype=NAMES[kind], shape=shape, time=time is not None))
 
 
 def _input(name: str, index: int, probed: _Probed, wishes: Wishes) -> Input:
     x = probed.inputs[index]  # [rows, time, ...]
     if x.is_floating_point():
-        return Input(name=name, dtype="float32", shape=tuple(x.shape[2:]))
+        return Input(name=clean(name), dtype="float32", shape=tuple(x.shape[2:]))
     vocabulary = (wishes.vocabulary or {}).get(name) or looked_up(x, probed.inputs, probed.seen.looked_up)
     if vocabulary is None:
         raise ConfigurationError(
             f"input {name} has integers that no nn.Embedding is seen to take as they are; say their number: "
             f"vocabulary={{{name!r}: …}}"
         )
-    return Input(name=name, dtype="int64", shape=tuple(x.shape[2:]), vocabulary=vocabulary)
+    return Input(name=clean(name), dtype="int64", shape=tuple(x.shape[2:]), vocabulary=vocabulary)
 
 
 def _at(path: str) -> str:

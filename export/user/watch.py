@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
+from .names import clean
+
 CELLS = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
 LAYERS = (nn.LSTM, nn.GRU, nn.RNN)
 
@@ -60,9 +62,9 @@ def watched(module: nn.Module) -> Iterator[Watched]:
 
 
 def state_names(path: str, layer: nn.Module) -> tuple[str, ...]:
-    """Of a layer at `path`: "path.h" and, of an LSTM, "path.c"; of the module itself "h" and "c"."""
+    """Of a layer at `path`: "path.h" and, of an LSTM, "path.c"; of the module itself "h" and "c". Cleaned."""
     kinds = ("h", "c") if isinstance(layer, (nn.LSTM, nn.LSTMCell)) else ("h",)
-    return tuple(f"{path}.{kind}".lstrip(".") for kind in kinds)
+    return tuple(clean(f"{path}.{kind}") for kind in kinds)
 
 
 def starts(layer: nn.Module, run: Run) -> tuple[Tensor, ...]:

@@ -130,6 +130,31 @@ def test_the_module_is_left_as_it_was(tmp_path: Path, console: Console) -> None:
     assert zoo.pack_padded_sequence is nn.utils.rnn.pack_padded_sequence
 
 
+def test_training_goes_on_where_it_was(tmp_path: Path, console: Console) -> None:
+    module = zoo.LanguageModel().train()
+    module.head.eval()
+    export_module(module, TOKENS, tmp_path, "trained", quick=True, console=console)
+    assert module.training and module.rnn.training and not module.head.training
+
+
+class Names(nn.Module):
+    """An output named as the input, others as a state, as an operator, and as nothing can be named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rnn, self.linear = nn.GRU(4, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, _y: torch.Tensor) -> dict[str, torch.Tensor]:
+        out, _ = self._rnn(_y)
+        return {"y": self.linear(out), "linear": -out, "rnn.h": out + 1, "lengths": out + 2, "top 1!": out + 3}
+
+
+def test_names_are_kept_apart(tmp_path: Path, console: Console) -> None:
+    spec = spec_of(export_module(Names(), FLOATS, tmp_path, "names", quick=True, console=console))
+    assert [i.name for i in spec.inputs] == ["y"] and [s.name for s in spec.states] == ["rnn.h"]
+    assert [o.name for o in spec.outputs] == ["y_out", "linear", "rnn.h_out_out", "lengths_out", "top_1_"]
+
+
 def test_enlarged_weights_are_tried_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
     console = Console(record=True, width=300)

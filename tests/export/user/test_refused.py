@@ -116,6 +116,11 @@ class Shaped(Base):
         return self.head(self.rnn(x)[0]) + torch.zeros_like(x[:, 0])[:, None, :3]
 
 
+class Squeezed(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.rnn(x)[1]).squeeze()
+
+
 class Tail(Base):
     def forward(self, x: Tensor) -> Any:
         y, _ = self.rnn(x)
@@ -271,6 +276,25 @@ def test_integers_need_a_vocabulary(tmp_path: Path) -> None:
 )
 def test_examples_that_do_not_fit_are_refused(example: Any, words: str, tmp_path: Path) -> None:
     assert words in refused(zoo.LastStep(), example, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"opset": 99}, "opset 99 cannot be written; choose one from 20"),
+        ({"longest": 0}, "longest is 0; a step carries one time step at least"),
+        ({"name": "my model"}, "'my model' cannot be a model's name: use letters, digits, '.', '_' and '-'"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_at_the_door(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    given = {"name": "refused", "models": tmp_path, "console": Console(quiet=True)} | options
+    with pytest.raises(ConfigurationError) as caught:
+        export_module(zoo.LastStep(), FLOATS, **given)
+    assert str(caught.value).startswith(words)
+
+
+def test_a_lone_row_must_keep_its_axis(tmp_path: Path) -> None:
+    assert "time steps is [3], not [1, 3]; name the axes" in refused(Squeezed(), FLOATS, tmp_path)
 
 
 def test_cells_are_stepped_not_taken_whole(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class Tagger(nn.Module):
     def __init__(self, norm_first: bool = False, batch_first: bool = True, causal: bool = False) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(8, 2, 16, norm_first=norm_first, batch_first=batch_first)
-        self.embed, self.place, self.out = nn.Linear(4, 8), nn.Embedding(64, 8), nn.Linear(8, 3)
+        self.embed, self.place, self.out = nn.Linear(4, 8), nn.Embedding(512, 8), nn.Linear(8, 3)
         self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.batch_first, self.causal = batch_first, causal
 
