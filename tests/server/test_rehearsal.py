@@ -141,15 +141,17 @@ def test_nothing_in_one_column_hides_what_is_wrong_in_another(second: str) -> No
         rehearsed(Stranger(BESIDE % second, given))
 
 
-def test_rows_that_mix_in_where_their_results_are_no_numbers_are_found_out() -> None:
-    graph = """
-    where (float[B, T] x) => (float[B, T] y) {
+@pytest.mark.parametrize("operator", ["Log", "Sqrt"])
+def test_rows_that_mix_in_where_their_results_are_no_numbers_are_found_out(operator: str) -> None:
+    """Alone, less is zero: its logarithm less itself is NaN in all cells, and its root in none."""
+    graph = f"""
+    where (float[B, T] x) => (float[B, T] y) {{
         mean = ReduceMean<axes = [0]>(x)
         less = Sub(x, mean)
-        logarithm = Log(less)
-        nothing = Sub(logarithm, logarithm)
+        some = {operator}(less)
+        nothing = Sub(some, some)
         y = Add(nothing, x)
-    }
+    }}
     """
     with pytest.raises(ConfigurationError, match="or the model mixes rows"):
         rehearsed(Stranger(graph, NOISE.given))
