@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -42,22 +42,35 @@ def misordered(graph: onnx.ModelProto) -> onnx.ModelProto:
     wrong.CopyFrom(graph)
     tensors = {tensor.name: tensor for tensor in wrong.graph.initializer}
     for node in gated(wrong):
-        for name in filter(
-            None, node.input[1:4]
-        ):  # w [directions, gates * hidden, …], r, b [directions, 2 * gates * …]
+        for name in _weights(node):
             values = _reordered(numpy_helper.to_array(tensors[name]), np.argsort(GATES[node.op_type]))
             tensors[name].CopyFrom(numpy_helper.from_array(values, name))
     return wrong
 
 
+def _weights(node: onnx.NodeProto) -> list[str]:
+    """w [directions, gates * hidden, ...], r the same, b [directions, 2 * gates * hidden] if there is one."""
+    return [name for name in node.input[1:4] if name]
+
+
 def gated(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes whose weights have gates, in an order that ONNX and torch do not share."""
-    return [node for node in graph.graph.node if node.op_type in GATES]
+    """The nodes whose weights have gates, in an order that ONNX and torch do not share; of stored ones alone."""
+    stored = {tensor.name for tensor in graph.graph.initializer}
+    return [node for node in graph.graph.node if node.op_type in GATES and stored.issuperset(_weights(node))]
 
 
 def ragged(graph: onnx.ModelProto) -> bool:
     """Whether the lengths matter at all."""
     return any(LENGTHS in node.input for node in graph.graph.node)
+
+
+def reached(graph: onnx.ModelProto, sources: Iterable[str]) -> set[str]:
+    """The tensors that are made of `sources`, and these."""
+    found = set(sources)
+    for node in graph.graph.node:  # sorted: behind those that it takes from
+        if not found.isdisjoint(node.input):
+            found.update(node.output)
+    return found
 
 
 @contextmanager

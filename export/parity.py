@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
 from headrace.errors import ConfigurationError
-from headrace.spec import Input, ModelSpec, Parity
+from headrace.spec import LENGTHS, Input, ModelSpec, Parity
 from headrace.training.models import SequenceModel
 from headrace.training.threads import torch_threads
 
-from .controls import forgetful, gated, misordered, misplaced, ragged, strained
+from .compare import Difference, Typical, difference, reference
+from .controls import forgetful, gated, misordered, misplaced, ragged, reached, strained
 from .kept import plainly
 from .runners import eager, runtime
 from .streams import Batch, Cut, Draw, Grid, Named, Runner, alone, bounded, chunks, drive, single, whole
@@ -31,9 +31,6 @@ TOLERANCE = 1e-4
 
 APART = 10 * TOLERANCE
 """A control has to differ by more; a graph with enlarged weights, whose errors grow step by step, by less."""
-
-FLOOR = 1e-3
-"""An output that is smaller throughout is compared to this: relative to nothing, rounding would count as an error."""
 
 FULL = Grid()
 LIGHT = Grid(sizes=(1, 5), longest=6)
@@ -53,31 +50,28 @@ class Report:
     cases: tuple[Difference, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The largest relative error of a run over a batch of `rows` sequences cut as `cut` says, and where it is."""
-
-    error: float
-    where: str
-    rows: int
-    cut: str
-
-
 def verify(
-    model: SequenceModel, graph: onnx.ModelProto, spec: ModelSpec, *, console: Console, grid: Grid = FULL, seed: int = 0
+    model: SequenceModel,
+    graph: onnx.ModelProto,
+    spec: ModelSpec,
+    *,
+    console: Console,
+    grid: Grid = FULL,
+    limit: float = TOLERANCE,
+    seed: int = 0,
 ) -> Report:
     """Compares `graph` with `model`, in evaluation mode, over all of `grid`: whole, in chunks and step by step.
 
     Raises ConfigurationError naming batch, cut, output, row and step of the largest error, if there is one above
-    TOLERANCE, or the control that cannot be told from the right graph.
+    `limit`, or the control that cannot be told from the right graph.
     """
     graph, spec = plainly(graph, spec)
-    rng, truth = np.random.default_rng(seed), eager(model, spec)
-    found = _compared(truth, runtime(graph), spec, grid, rng, console)
-    worst = _accepted(spec.name, found, TOLERANCE)
-    return Report(
-        Parity(error=worst, cases=len(found)), dict(_controls(truth, graph, spec, rng, grid.draw)), tuple(found)
-    )
+    rng = np.random.default_rng(seed)
+    truth = _truth(model, spec, grid.draw, rng)
+    found = _compared(truth, runtime(graph), grid, rng, console)
+    worst = _accepted(spec.name, found, limit)
+    controls = _controls(truth, graph, max(APART, 2 * worst), rng)
+    return Report(Parity(error=worst, cases=len(found)), dict(controls), tuple(found))
 
 
 def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int = 0) -> float:
@@ -101,35 +95,38 @@ def agree(
     """What `strain` does once the weights are enlarged and `graph` is traced with them."""
     graph, spec = plainly(graph, spec)
     grid, rng = replace(STRAINED, draw=draw), np.random.default_rng(seed)
-    found = _compared(eager(model, spec), runtime(graph), spec, grid, rng, console)
+    found = _compared(_truth(model, spec, draw, rng), runtime(graph), grid, rng, console)
     return _accepted(f"{spec.name} with enlarged weights", found, APART)
 
 
-def difference(got: Named, want: Named, spec: ModelSpec, batch: Batch, what: str) -> Difference:
-    """The largest error of all outputs and states, each relative to the largest magnitude of what is wanted there."""
-    timed = {output.name for output in spec.outputs if output.time}
-    worst = Difference(0.0, "", len(batch.lengths), what)
-    for name, right in want.items():
-        error, index = _relative(got[name], right)
-        if error > worst.error:
-            row, step = batch.row(index) if name in timed else (index, None)
-            place = f"row {row}" if step is None else f"row {row}, time step {step}"
-            where = f"{name} at {place} of lengths {batch.lengths.tolist()}, {what}"
-            worst = replace(worst, error=error, where=where)
-    return worst
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """The model, what it is asked, and what is typical of its answers."""
+
+    run: Runner
+    spec: ModelSpec
+    draw: Draw
+    among: Typical
+
+    def answers(self, batch: Batch) -> Named:
+        return drive(self.run, self.spec, batch, alone)
 
 
-def _compared(
-    truth: Runner, run: Runner, spec: ModelSpec, grid: Grid, rng: np.random.Generator, console: Console
-) -> list[Difference]:
+def _truth(model: SequenceModel, spec: ModelSpec, draw: Draw, rng: np.random.Generator) -> _Truth:
+    run = eager(model, spec)
+    return _Truth(run, spec, draw, reference(run, spec, draw, rng))
+
+
+def _compared(truth: _Truth, run: Runner, grid: Grid, rng: np.random.Generator, console: Console) -> list[Difference]:
     """One for each batch and cut."""
-    found, batches = [], list(grid.batches(spec, rng))
+    found, spec = [], truth.spec
+    batches = list(grid.batches(spec, rng))
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with torch_threads(1), bar:
         for batch in bar.track(batches, description=f"verifying {spec.name}"):
-            want = drive(truth, spec, batch, alone)
+            want = truth.answers(batch)
             for what, cut in _cuts(spec, rng).items():
-                found.append(difference(drive(run, spec, batch, cut), want, spec, batch, what))
+                found.append(difference(drive(run, spec, batch, cut), want, spec, batch, what, truth.among))
     return found
 
 
@@ -141,30 +138,49 @@ def _cuts(spec: ModelSpec, rng: np.random.Generator) -> dict[str, Cut]:
 
 
 def _controls(
-    truth: Runner, graph: onnx.ModelProto, spec: ModelSpec, rng: np.random.Generator, draw: Draw
+    truth: _Truth, graph: onnx.ModelProto, apart: float, rng: np.random.Generator
 ) -> Iterator[tuple[str, float]]:
-    """Raises ConfigurationError at a control that does not differ."""
-    (batch,) = replace(CONTROLS, draw=draw).batches(spec, rng)
-    want = drive(truth, spec, batch, alone)
-    for name, run, cut in _wrong(graph, spec):
-        error = difference(drive(run, spec, batch, cut), want, spec, batch, name).error
-        if error < APART:
+    """How far each is at most in one of the outputs. Raises ConfigurationError at one that is not `apart`."""
+    spec = truth.spec
+    (batch,) = replace(CONTROLS, draw=truth.draw).batches(spec, rng)
+    want = truth.answers(batch)
+    for wrong in _wrong(graph, spec):
+        told = _told(wrong.of, graph, spec, want)
+        error = difference(drive(wrong.run, spec, batch, wrong.cut), told, spec, batch, wrong.name, truth.among).error
+        if error < apart:
             raise ConfigurationError(
-                f"{spec.name}: with {name} the graph differs by only {error:.1e}, so that parity proves nothing; "
-                "is the model trained, and does it use what it is given?"
+                f"{spec.name}: with {wrong.name} the graph's outputs differ by only {error:.1e}, so that parity proves "
+                "nothing; is the model trained, and does it use what it is given?"
             )
-        yield name, error
+        yield wrong.name, error
 
 
-def _wrong(graph: onnx.ModelProto, spec: ModelSpec) -> Iterator[tuple[str, Runner, Cut]]:
+def _told(of: set[str], graph: onnx.ModelProto, spec: ModelSpec, want: Named) -> Named:
+    """The outputs made of the tensors `of`; where there are none, what is wrong shows in the states alone."""
+    made = reached(graph, of)
+    return {o.name: want[o.name] for o in spec.outputs if o.name in made} or want
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    """A control. of: the tensors of the graph that it gets wrong"""
+
+    name: str
+    run: Runner
+    cut: Cut
+    of: set[str]
+
+
+def _wrong(graph: onnx.ModelProto, spec: ModelSpec) -> Iterator[_Wrong]:
     """The controls that a graph can have."""
     run, cut = runtime(graph), bounded(whole, spec.chunk.longest)
     if spec.states:
-        yield "state forgotten", forgetful(run, spec), single
+        yield _Wrong("state forgotten", forgetful(run, spec), single, {s.input for s in spec.states})
     if ragged(graph) and spec.chunk.longest > 1 and (spec.stateful or spec.chunk.whole):
-        yield "lengths misplaced", misplaced(run), cut
-    if gated(graph):
-        yield "gates misordered", runtime(misordered(graph)), cut
+        yield _Wrong("lengths misplaced", misplaced(run), cut, {LENGTHS})
+    if gates := gated(graph):
+        made = {name for node in gates for name in node.output}
+        yield _Wrong("gates misordered", runtime(misordered(graph)), cut, made)
 
 
 def _accepted(name: str, found: list[Difference], limit: float) -> float:
@@ -175,15 +191,3 @@ def _accepted(name: str, found: list[Difference], limit: float) -> float:
             f"in {worst.where}; nothing was published"
         )
     return worst.error
-
-
-def _relative(got: NDArray[np.generic], want: NDArray[np.generic]) -> tuple[float, int]:
-    """The largest relative error of [n, ...], and at which n. What is not finite, on either side, is wholly wrong."""
-    if got.shape != want.shape:
-        return float("inf"), 0
-    right = want.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        distance = np.abs(got.astype(np.float64) - right).reshape(len(want), -1).max(1)  # [n]
-    if not np.isfinite(distance).all():
-        return float("inf"), int(np.isfinite(distance).argmin())
-    return float(distance.max() / max(np.abs(right).max(), FLOOR)), int(distance.argmax())

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from headrace.spec import ModelSpec
 
+from .compare import Difference
 from .lighter import Lighter
-from .parity import TOLERANCE, Difference, Report
+from .parity import TOLERANCE, Report
 from .runners import placement
 
 PAGE, PICTURE = "report.md", "parity.png"

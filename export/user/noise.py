@@ -13,7 +13,8 @@ from headrace.errors import ConfigurationError
 from headrace.spec import LENGTHS, Input, ModelSpec
 from headrace.training.models import SequenceModel
 
-from ..parity import TOLERANCE, difference
+from ..compare import difference, reference
+from ..parity import TOLERANCE
 from ..runners import eager, runtime
 from ..streams import Draw, Grid, alone, bounded, drive, whole
 
@@ -26,21 +27,30 @@ def refuse_leaks(model: SequenceModel, graph: onnx.ModelProto, spec: ModelSpec, 
     """Raises ConfigurationError naming the output that the padding reaches."""
     noisy, rng = with_noise(graph, spec), np.random.default_rng(0)
     run, truth, cut = runtime(noisy), eager(model, spec), bounded(whole, spec.chunk.longest)
+    among = reference(truth, spec, draw, rng)
     for batch in replace(NOISE, draw=draw).batches(spec, rng):
         want = drive(truth, spec, batch, alone)
-        found = difference(drive(run, spec, batch, cut), want, spec, batch, "with noise in the padding")
+        found = difference(drive(run, spec, batch, cut), want, spec, batch, "with noise in the padding", among)
         if found.error > TOLERANCE:
             raise ConfigurationError(f"{spec.name}: padding reaches the outputs, by {found.error:.1e} in {found.where}")
 
 
 def with_noise(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """A copy that pads each input's rows with what follows them in the batch, not with their own last token."""
+    """A copy that pads each input's rows with what follows them in the batch, not with their own last token.
+
+    Raises ConfigurationError if an input's padding is not found, for then the copy would prove nothing.
+    """
     noisy = onnx.ModelProto()
     noisy.CopyFrom(graph)
     names = {i.name for i in spec.inputs}
     padding = [n for n in noisy.graph.node if n.op_type == "Gather" and n.input[0] in names and _padded(n, noisy)]
-    if not padding:
-        return noisy
+    if spec.chunk.longest == 1:
+        return noisy  # nothing is padded
+    if unpadded := _used(noisy) & names - {node.input[0] for node in padding}:
+        raise ConfigurationError(
+            f"{spec.name}: the padding of {', '.join(sorted(unpadded))} is not found in the graph, so that nobody "
+            "knows whether it reaches the outputs"
+        )
     for node in padding:
         node.input[1] = PREFIX + "index"
     others = list(noisy.graph.node)
@@ -51,6 +61,11 @@ def with_noise(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
         for name, value in {"zero": 0, "one": 1, "first": [0], "second": [1]}.items()
     )
     return noisy
+
+
+def _used(graph: onnx.ModelProto) -> set[str]:
+    """The tensors whose values matter to some node, not their shapes alone."""
+    return {name for node in graph.graph.node if node.op_type != "Shape" for name in node.input}
 
 
 def _padded(node: onnx.NodeProto, graph: onnx.ModelProto) -> bool:

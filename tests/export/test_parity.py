@@ -8,14 +8,16 @@ import numpy as np
 import onnx
 import pytest
 from rich.console import Console
+from torch import Tensor
 
 from headrace.errors import ConfigurationError
 from headrace.export.controls import misordered
-from headrace.export.parity import FULL, LIGHT, TOLERANCE, difference, strain, verify
-from headrace.export.streams import Batch, Named
+from headrace.export.parity import FULL, LIGHT, TOLERANCE, strain, verify
 from headrace.export.trace import to_onnx
+from headrace.training.models import RecurrentClassifier
+from headrace.training.ragged import State
 
-from ..models import untrained
+from ..models import LABELS, untrained
 from .conftest import Traced
 
 
@@ -54,33 +56,35 @@ def test_another_models_weights_are_refused(traced: Mapping[str, Traced], consol
 
 
 def test_a_model_that_hides_its_mistakes_proves_nothing(console: Console) -> None:
-    """With all weights the same, right and wrong gates give the same."""
+    """With all weights of its layer the same, right and wrong gates give the same."""
     model = untrained()["tiny-gru"]
-    for p in model.parameters():
+    for p in model.core.parameters():
         p.detach().fill_(0.3)
     spec = model.describe("alike")
-    with pytest.raises(ConfigurationError, match=r"with gates misordered the graph differs by only .*proves nothing"):
+    with pytest.raises(
+        ConfigurationError, match=r"with gates misordered the graph's outputs differ by only .*proves nothing"
+    ):
         verify(model, to_onnx(model, spec), spec, grid=LIGHT, console=console)
 
 
-def compared(got: list[float], want: list[float], traced: Mapping[str, Traced]) -> tuple[float, str]:
-    results: tuple[Named, Named] = ({"logits": np.array(got)}, {"logits": np.array(want)})
-    found = difference(*results, traced["tiny-lm"].spec, Batch({}, np.array([1, 2])), "whole")
-    return found.error, found.where
+class Deaf(RecurrentClassifier):
+    """Its state goes on, but its answers hardly hear of it."""
+
+    def step(self, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+        y, state = super().step(x, lengths, state)
+        return 1e-6 * y + x.sum(-1, keepdim=True), state
 
 
-def test_errors_are_relative_to_the_largest_magnitude(traced: Mapping[str, Traced]) -> None:
-    error, where = compared([1.0, 50.0, 2.5], [1.0, 50.0, 2.0], traced)
-    assert error == pytest.approx(0.01)
-    assert where == "logits at row 1, time step 1 of lengths [1, 2], whole"
+def test_a_state_that_no_output_shows_proves_nothing(console: Console) -> None:
+    model = Deaf("gru", 3, 8, 1, LABELS).eval()
+    spec = model.describe("deaf")
+    with pytest.raises(ConfigurationError, match=r"with state forgotten the graph's outputs differ by only"):
+        verify(model, to_onnx(model, spec), spec, grid=LIGHT, console=console)
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_an_error_even_on_both_sides(traced: Mapping[str, Traced], bad: float) -> None:
-    for got, want in (([1.0, bad, 2.0], [1.0, 1.0, 2.0]), ([1.0, bad, 2.0], [1.0, bad, 2.0])):
-        error, where = compared(got, want, traced)
-        assert error == float("inf") and "row 1, time step 0" in where
-
-
-def test_small_values_are_compared_absolutely(traced: Mapping[str, Traced]) -> None:
-    assert compared([0.0, 1e-8, 0.0], [0.0, 0.0, 0.0], traced)[0] == pytest.approx(1e-5)
+def test_a_control_that_is_no_farther_than_the_graph_itself_proves_nothing(
+    traced: Mapping[str, Traced], console: Console
+) -> None:
+    tiny, wrong = traced["tiny-gru"], misordered(traced["tiny-gru"].graph)
+    with pytest.raises(ConfigurationError, match="proves nothing"):
+        verify(tiny.model, wrong, tiny.spec, grid=LIGHT, limit=1e9, console=console)
