@@ -23,6 +23,7 @@ from headrace.errors import ConfigurationError
 from .. import padded_ops as ops
 from ..overrides import flat
 from . import watch
+from .suspects import same as same_axis
 
 
 @dataclass(slots=True)
@@ -136,7 +137,7 @@ def _attention(tape: Tape, path: str, layer: nn.MultiheadAttention) -> Callable[
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        if key.shape[1 if layer.batch_first else 0] == tape.times.shape[0]:
+        if same_axis(key.shape[1 if layer.batch_first else 0], tape.times.shape[0]):
             floating = attn_mask is not None and attn_mask.is_floating_point()
             key_padding_mask = _masked(key_padding_mask, tape.padding(), floating)
         return stock(

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.export import ExportedProgram
 
 from headrace.errors import ConfigurationError
 
-FIXED = re.compile(r"Constraints violated \((\w+)")
-"""The axis that the module turned into a number."""
+NODE = re.compile(r"translating node %(?P<name>\w+)")
+"""What the exporter says of an operator that it cannot translate."""
+
+COLOURS = re.compile(r"\x1b\[\d*m")
 
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in \S+\n\s*(?P<code>[^\n]*)')
 
@@ -50,15 +53,28 @@ def told(module: nn.Module, name: str, doing: str) -> Iterator[None]:
         ) from error
 
 
-def _words(error: Exception) -> str:
-    """What follows the first paragraph is advice on the tracer's own options."""
-    fixed = FIXED.search(str(error))
-    if fixed is None:
-        return " ".join(str(error).split("\n\n")[0].split())[:400]
-    return (
-        f"it works for the example's number of {fixed[1]} alone; write x.size(0), not len(x) or int(...), "
-        f"and do not branch on or loop over {fixed[1]}"
-    )
+def untranslated(error: Exception, program: ExportedProgram, own: set[str]) -> str:
+    """The operator that has no translation, the user's line, and the inmost reason, without the exporter's advice."""
+    causes = list(_causes(error))
+    found = next((node for cause in causes if (node := NODE.search(str(cause)))), None)
+    nodes = {node.name: node for node in program.graph_module.graph.nodes}
+    node = nodes.get(found["name"]) if found else None
+    where = of_trace(node.meta.get("stack_trace"), own) if node is not None else ""
+    operator = f"{found['name']} has no ONNX form here: " if found else ""
+    return f"{operator}{_words(causes[-1])}" + (f"; at {where}" if where else "")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and what led to it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _words(error: BaseException) -> str:
+    """What follows the first paragraph is advice on the tracer's own options; colours are for its terminal."""
+    return " ".join(COLOURS.sub("", str(error)).split("\n\n")[0].split())[:400]
 
 
 def _own(module: str) -> bool:

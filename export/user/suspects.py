@@ -87,12 +87,12 @@ def _last(node: Node, rows: Any, time: Any) -> tuple[int, int] | None:
     shape, axis, index = _shape(node.args[0]), node.args[1], node.args[2]
     assert isinstance(axis, int)
     axis %= len(shape)
-    if not _same(shape[axis], time) or not any(_same(size, rows) for size in shape):
+    if not same(shape[axis], time) or not any(same(size, rows) for size in shape):
         return None
     index = index.meta["val"] if isinstance(index, Node) else index
-    if index != -1 and not _same(index, time - 1):
+    if index != -1 and not same(index, time - 1):
         return None
-    return next(k for k, size in enumerate(shape) if _same(size, rows)), axis
+    return next(k for k, size in enumerate(shape) if same(size, rows)), axis
 
 
 def _ends(node: Node, time: Any) -> bool:
@@ -127,13 +127,19 @@ def _counts(node: Node, time: Any) -> bool:
 
 def _mixes(node: Node, time: Any) -> bool:
     name = _name(node)
+    if name == "scaled_dot_product_attention":
+        key = node.args[1]
+        return isinstance(key, Node) and same(_shape(key)[-2], time)
+    if name == "slice":
+        ins, outs = _shape(node.all_input_nodes[0]), _shape(node)
+        return any(same(n, time) and not same(m, time) for n, m in zip(ins, outs, strict=True))
     if name in CONVOLUTIONS:
         return _has(_shape(node.all_input_nodes[0])[2:], time)
     if name not in ALONG or len(node.args) <= ALONG[name]:
         return False
     shape, given = _shape(node.all_input_nodes[0]), node.args[ALONG[name]]
     axes = given if isinstance(given, list | tuple) else [given]
-    return any(_same(shape[axis], time) for axis in axes if isinstance(axis, int))
+    return any(same(shape[axis], time) for axis in axes if isinstance(axis, int))
 
 
 def _ours(node: Node) -> bool:
@@ -160,7 +166,7 @@ def _has(shape: tuple[Any, ...], symbol: Any) -> bool:
     return any(isinstance(size, torch.SymInt) and wanted in size.node.expr.free_symbols for size in shape)
 
 
-def _same(size: Any, symbol: Any) -> bool:
+def same(size: Any, symbol: Any) -> bool:
     """Whether two sizes are the same by their symbols, not merely at the traced example."""
     if isinstance(size, torch.SymInt) and isinstance(symbol, torch.SymInt):
         return bool(size.node.expr == symbol.node.expr)

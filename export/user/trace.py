@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +12,16 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from headrace.contract import check
+from headrace.errors import ConfigurationError
 from headrace.spec import LENGTHS, ROWS, TOKENS
 
 from .. import padded_ops as ops
 from ..overrides import inverses
 from ..trace import DTYPES, quiet, tidied, written
 from ..translate import OPSET
+from .guards import avoidable, guarded, violated
 from .layers import Tape, ragged
-from .lines import files, told
+from .lines import files, told, untranslated
 from .plan import Plan
 from .suspects import Suspect, rewrite, suspects, symbols
 from .unwrap import parts_unwrapped
@@ -32,6 +31,10 @@ EXAMPLE, SINGLE = (13, 11, 7, 4, 2), (1, 1, 1, 1, 1)
 
 TIMES = "headrace.times"
 """An input of the traced graph alone: 0, 1, … up to the longest row, by which the time axis has a symbol."""
+
+
+LEAST = (None, 3, max(EXAMPLE))
+"""Time steps that a trace is made for at least, tried in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,12 @@ def to_onnx(module: nn.Module, plan: Plan, opset: int = OPSET) -> Traced:
     Raises ConfigurationError with the user's line for what cannot be traced.
     """
     name, graph = plan.spec.name, _Graph(module, plan).eval()
-    axes = _axes(plan)
-    with torch.no_grad(), parts_unwrapped(module), quiet(), _still(), told(module, name, "traced"):
-        program = torch.export.export(graph, _example(plan), dynamic_shapes=axes, strict=False)
+    with torch.no_grad(), parts_unwrapped(module), quiet(), told(module, name, "traced"):
+        program = _program(graph, plan, files(module))
         found = _ragged(program, module, streamed=plan.spec.stateful)
         names = [i.name for i in plan.spec.graph_inputs]
         names.insert(names.index(LENGTHS) + 1, TIMES)
-        exported = written(program, axes, names, [o.name for o in plan.spec.graph_outputs], opset)
+        exported = _written(program, plan, names, files(module), opset)
     _times_inside(exported.model.graph)
     proto = tidied(exported)
     check(proto, plan.spec)
@@ -99,16 +101,34 @@ class _Graph(nn.Module):
         return packed
 
 
-@contextmanager
-def _still() -> Iterator[None]:
-    """Where tracing fails, torch logs the whole graph so far; the error has the user's line."""
-    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+def _program(graph: _Graph, plan: Plan, own: set[str]) -> ExportedProgram:
+    """Traced for any number of rows and time steps, as far as the module allows it.
+
+    Where it only must not be traced for few time steps, since torch takes one of them for an axis to be spread,
+    more of them are assumed: parity is verified with few as well.
+    """
+    longest = plan.spec.chunk.longest
+    for least in LEAST:
+        with guarded(own) as guards:
+            try:
+                return torch.export.export(graph, _example(plan), dynamic_shapes=_axes(plan, least), strict=False)
+            except torch._dynamo.exc.UserError as error:
+                if least != LEAST[-1] and avoidable(error):
+                    continue
+                if (words := violated(error, guards, longest)) is None:
+                    raise
+                raise ConfigurationError(f"{plan.spec.name} cannot be traced: {words}") from error
+    raise AssertionError
+
+
+def _written(
+    program: ExportedProgram, plan: Plan, inputs: list[str], own: set[str], opset: int
+) -> torch.onnx.ONNXProgram:
     try:
-        yield
-    finally:
-        logger.setLevel(level)
+        return written(program, _axes(plan), inputs, [o.name for o in plan.spec.graph_outputs], opset)
+    except torch.onnx.OnnxExporterError as error:
+        words = untranslated(error, program, own)
+        raise ConfigurationError(f"{plan.spec.name} cannot be written as ONNX: {words}") from error
 
 
 def _ragged(program: ExportedProgram, module: nn.Module, *, streamed: bool) -> tuple[Suspect, ...]:
@@ -126,11 +146,12 @@ def _example(plan: Plan) -> tuple[Any, ...]:
     return packed, torch.tensor(sizes), torch.arange(max(EXAMPLE)), *([states] if states else ())
 
 
-def _axes(plan: Plan) -> tuple[Any, ...]:
-    """Which axes are symbolic, in the structure of `_example`."""
+def _axes(plan: Plan, least: int | None = None) -> tuple[Any, ...]:
+    """Which axes are symbolic, in the structure of `_example`; of time at least, and as much as a step may carry."""
     tokens, rows = Dim(TOKENS), Dim(ROWS)
+    time = Dim("time", min=least, max=max(plan.spec.chunk.longest, *EXAMPLE))
     packed, states = tuple({0: tokens} for _ in plan.spec.inputs), tuple({0: rows} for _ in plan.spec.states)
-    return packed, {0: rows}, {0: Dim("time")}, *([states] if states else ())
+    return packed, {0: rows}, {0: time}, *([states] if states else ())
 
 
 def _times_inside(graph: ir.Graph) -> None:

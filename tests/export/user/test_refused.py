@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from headrace.errors import ConfigurationError
 from headrace.export import export_module
@@ -114,6 +115,62 @@ class Maximum(Base):
 class Shaped(Base):
     def forward(self, x: Tensor) -> Any:
         return self.head(self.rnn(x)[0]) + torch.zeros_like(x[:, 0])[:, None, :3]
+
+
+class Table(nn.Module):
+    """Positions from a table, as in the tutorials."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("pe", torch.randn(200, 4))
+        self.attend = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        x = x + self.get_buffer("pe")[: x.size(1)]  # self.pe[:
+        return self.attend(x, x, x)[0]
+
+
+class Recent(Base):
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self.rnn(x[:, -40:])[0][:, -1])
+
+
+class Fixed(Base):
+    def forward(self, x: Tensor) -> Any:
+        if x.shape[1] == 13:
+            x = -x
+        return self.head(self.rnn(x)[0])
+
+
+class Shifted(Base):
+    """The step before, as decoders take it."""
+
+    def forward(self, x: Tensor) -> Any:
+        before = torch.cat([x.new_zeros(x.size(0), 1, 4), x[:, :-1]], 1)
+        return self.head(self.rnn(before)[0])
+
+
+class OwnAttention(Base):
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        return self.head(F.scaled_dot_product_attention(y, y, y, is_causal=True))
+
+
+class OwnHeads(Base):
+    def forward(self, x: Tensor) -> Any:
+        y = self.rnn(x)[0][:, None]
+        return self.head(F.scaled_dot_product_attention(y, y, y)[:, 0])
+
+
+class OverFeatures(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.attend = nn.GRU(4, 8, batch_first=True), nn.MultiheadAttention(2, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        y, _ = self.rnn(x)
+        z = y.reshape(-1, 4, 2)  # [rows * time, 4, 2]
+        return self.attend(z, z, z)[0].reshape(y.shape)
 
 
 class Squeezed(Base):
@@ -254,6 +311,40 @@ def test_what_only_the_kind_of_padding_makes_right_is_refused(tmp_path: Path) ->
 def test_control_flow_by_values_is_named_with_the_users_line(tmp_path: Path) -> None:
     words = refused(Branches(), FLOATS, tmp_path)
     assert "cannot be traced" in words and line(Branches, "if y.sum() > 0") in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "longest", "words", "code"),
+    [
+        (Table, 512, "it works for 200 time steps, not for the 512 of a step: give longest=200", "self.pe[:"),
+        (Recent, 512, "it works for 39 time steps", "x[:, -40:]"),
+        (Fixed, 512, "it works for the example's number of time alone", "x.shape[1] == 13"),
+    ],
+)
+def test_for_which_lengths_a_module_works_is_told_with_the_line(
+    kind: type[nn.Module], longest: int, words: str, code: str, tmp_path: Path
+) -> None:
+    told = refused(kind(), FLOATS, tmp_path, longest=longest, whole=True)
+    assert words in told and line(kind, code) in told and "TORCH" not in told
+
+
+def test_what_an_operator_lacks_is_told_without_the_exporters_advice(tmp_path: Path) -> None:
+    told = refused(OwnAttention(), FLOATS, tmp_path)
+    assert (
+        "scaled_dot_product_attention has no ONNX form here: only 4D query" in told
+        and line(OwnAttention, "F.s") in told
+    )
+    assert "submit" not in told and "\x1b" not in told
+    told = refused(OwnHeads(), FLOATS, tmp_path, whole=True)
+    assert "PyTorch differ" in told and "scaled_dot_product_attention over time at" in told
+
+
+def test_shifts_and_axes_of_features_are_no_conditions_on_time(tmp_path: Path) -> None:
+    quiet: dict[str, Any] = {"quick": True, "console": Console(quiet=True)}
+    export_module(Table(), FLOATS, tmp_path, "table", longest=200, **quiet)
+    export_module(OverFeatures(), FLOATS, tmp_path, "features", **quiet)
+    export_module(Shifted(), FLOATS, tmp_path, "shifted", whole=True, **quiet)
+    assert line(Shifted, "x[:, :-1]") in refused(Shifted(), FLOATS, tmp_path / "streamed")
 
 
 def test_integers_need_a_vocabulary(tmp_path: Path) -> None:
