@@ -16,6 +16,7 @@ from . import watch
 from .example import Call
 from .lines import told
 from .names import clean, distinct
+from .stock import at, refuse
 from .values import probe
 from .vocabulary import looked_up
 
@@ -120,21 +121,6 @@ def _apart(
     )
 
 
-def refuse(module: nn.Module) -> None:
-    """Raises ConfigurationError for parts that cannot be exported whatever they do."""
-    for path, part in module.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            raise ConfigurationError(f"{_at(path)} is scripted: export the module that was given to torch.jit")
-        stock = (*watch.LAYERS, nn.MultiheadAttention)
-        if isinstance(part, stock) and type(part).forward not in {kind.forward for kind in stock}:
-            raise ConfigurationError(
-                f"{_at(path)}: {type(part).__name__} has a forward of its own; only the stock layers become ragged"
-            )
-    for name, parameter in module.named_parameters():
-        if parameter.is_floating_point() and parameter.dtype != torch.float32:
-            raise ConfigurationError(f"{name} is {parameter.dtype}: call .float() on the module first")
-
-
 @torch.no_grad()
 def _probed(
     module: nn.Module, call: Call, inputs: tuple[Tensor, ...], size: tuple[int, int], wishes: Wishes
@@ -160,7 +146,7 @@ def _refuse_memory(module: nn.Module, call: Call, first: _Probed, wishes: Wishes
     if all(_alike(first, other) for other in again):
         return
     changed = [
-        f"{_at(path)}: {name}"
+        f"{at(path)}: {name}"
         for path, part in module.named_modules()
         for name, value in _kept(part).items()
         if before[path].get(name) is not value
@@ -203,18 +189,18 @@ def _refuse_calls(layers: Mapping[str, nn.Module], probed: _Probed) -> None:
         layer = layers[path]
         if len(runs) != (time if isinstance(layer, watch.CELLS) else 1):
             raise ConfigurationError(
-                f"{_at(path)}: {type(layer).__name__} is called {len(runs)} times for {time} time steps, so that it "
+                f"{at(path)}: {type(layer).__name__} is called {len(runs)} times for {time} time steps, so that it "
                 "has no one state; use a layer for each call"
             )
         if any(len(end) != rows for end in watch.ends(layer, runs[0])):
-            raise ConfigurationError(f"{_at(path)}: {type(layer).__name__} does not run on one row for each sequence")
+            raise ConfigurationError(f"{at(path)}: {type(layer).__name__} does not run on one row for each sequence")
 
 
 def _refuse_lengths(layers: Mapping[str, nn.Module], probed: _Probed) -> None:
     for path, runs in probed.seen.runs.items():
         if (steps := _steps(layers[path], runs[0])) not in (None, probed.size[1]):
             raise ConfigurationError(
-                f"{_at(path)}: {type(layers[path]).__name__} runs over {steps} time steps where the input has "
+                f"{at(path)}: {type(layers[path]).__name__} runs over {steps} time steps where the input has "
                 f"{probed.size[1]}; what changes the length cannot be exported"
             )
 
@@ -237,7 +223,7 @@ def _states(layers: Mapping[str, nn.Module], probes: Sequence[_Probed]) -> list[
             every = torch.cat([begin[k] for begin in begins])  # [rows of all probes, ...]
             if (every != every[:1]).any():
                 raise ConfigurationError(
-                    f"{_at(path)}: its initial state depends on the input, which needs a start graph; "
+                    f"{at(path)}: its initial state depends on the input, which needs a start graph; "
                     "begin from zeros or a parameter, or export it with whole=True"
                 )
             found.append(_state(name, every[0]))
@@ -296,7 +282,3 @@ def _input(name: str, index: int, probed: _Probed, wishes: Wishes) -> Input:
             f"vocabulary={{{name!r}: …}}"
         )
     return Input(name=clean(name), dtype="int64", shape=tuple(x.shape[2:]), vocabulary=vocabulary)
-
-
-def _at(path: str) -> str:
-    return path or "the module"
