@@ -25,6 +25,7 @@ from .kept import plainly
 from .runners import eager, runtime
 from .streams import Batch, Cut, Draw, Grid, Named, Runner, alone, bounded, chunks, drive, single, whole
 from .trace import to_onnx
+from .translate import OPSET
 
 TOLERANCE = 1e-4
 """Largest relative error of a float32 graph that may be published."""
@@ -74,13 +75,13 @@ def verify(
     return Report(Parity(error=worst, cases=len(found)), dict(controls), tuple(found))
 
 
-def strain(model: SequenceModel, spec: ModelSpec, *, console: Console, seed: int = 0) -> float:
+def strain(model: SequenceModel, spec: ModelSpec, *, opset: int = OPSET, console: Console, seed: int = 0) -> float:
     """The same for a graph traced with enlarged weights, over a small grid: the largest relative error.
 
     Raises ConfigurationError if it is above APART. The model is left as it was.
     """
     with strained(model):
-        return agree(model, to_onnx(model, spec), spec, console=console, seed=seed)
+        return agree(model, to_onnx(model, spec, opset), spec, console=console, seed=seed)
 
 
 def agree(

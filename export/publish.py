@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import onnx
 
-from headrace.contract import check, with_spec
+from headrace.contract import check, read_model, with_spec
 from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec
 
@@ -34,8 +34,8 @@ def publish(
     version: by default the next whole number. One that exists is never overwritten.
     beside:  further files of the same folder, by name
     The folder appears by one rename, when its contents are on the disk: whoever watches `models` sees no part of it.
-    Raises ConfigurationError if the graph is not valid or does not fit the spec, the version exists, or the folder
-    cannot be written; nothing is left behind then.
+    Raises ConfigurationError if the graph is not valid or does not fit the spec, the version exists, the folder cannot
+    be written, or what was written is not read back the same; nothing is left behind then.
     """
     if version is not None and not VERSION.fullmatch(version):
         raise ConfigurationError(f"{version!r} cannot be a version: use letters, digits, '.', '_' and '-'")
@@ -46,7 +46,7 @@ def publish(
         home.mkdir(parents=True, exist_ok=True)
         target = home / (version or _next(home))
         _refuse_existing(target)
-        _place({FILE: content, **beside}, target)
+        _place({FILE: content, **beside}, target, spec)
     return target / FILE
 
 
@@ -64,8 +64,8 @@ def _next(home: Path) -> str:
     return str(1 + max((int(path.name) for path in home.iterdir() if path.name.isdecimal()), default=0))
 
 
-def _place(files: Mapping[str, bytes], target: Path) -> None:
-    """Writes beside the target, in the same file system, and renames."""
+def _place(files: Mapping[str, bytes], target: Path, spec: ModelSpec) -> None:
+    """Writes beside the target, in the same file system, reads the model back as a server will, and renames."""
     hidden = Path(tempfile.mkdtemp(prefix=".", dir=target.parent))
     try:
         hidden.chmod(0o755)  # made for its owner alone; the server may run as somebody else
@@ -75,6 +75,8 @@ def _place(files: Mapping[str, bytes], target: Path) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         _synced(hidden)
+        if read_model(hidden / FILE)[1].to_json() != spec.to_json():
+            raise ConfigurationError(f"{spec.name}: the spec that was written is read back as another one")
         _refuse_existing(target)
         hidden.rename(target)  # fails on a folder that holds something
         _synced(target.parent)

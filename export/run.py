@@ -71,7 +71,7 @@ def export_model(
     graph = to_onnx(model, spec, opset)
     report = verify(model, graph, spec, grid=LIGHT if quick else FULL, console=console)
     if not quick:
-        strain(model, spec, console=console)
+        strain(model, spec, opset=opset, console=console)
     full, small = spec.model_copy(update={"parity": report.parity, "versions": versions()}), None
     if lighten is not None:
         small = lighten(graph, full)

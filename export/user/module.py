@@ -92,7 +92,7 @@ def export_module(
         if not trust:
             _refuse_meetings(found.spec, traced.suspects)
         if not quick:
-            _strained(module, call, tensors, wishes, draw, console)
+            _strained(module, call, tensors, wishes, draw, opset, console)
     graph, small = traced.graph, None
     spec = found.spec.model_copy(update={"parity": report.parity, "versions": versions()})
     if lighten is not None:
@@ -159,12 +159,18 @@ def _verified(module: nn.Module, found: Plan, traced: Traced, grid: Grid, consol
 
 
 def _strained(
-    module: nn.Module, call: Call, tensors: tuple[Tensor, ...], wishes: Wishes, draw: Draw, console: Console
+    module: nn.Module,
+    call: Call,
+    tensors: tuple[Tensor, ...],
+    wishes: Wishes,
+    draw: Draw,
+    opset: int,
+    console: Console,
 ) -> None:
     """All of it once more with enlarged weights, at which mistakes cannot hide."""
     with strained(module):
         found = plan(module, call, tensors, wishes)
-        traced = to_onnx(module, found)
+        traced = to_onnx(module, found, opset)
         with _suspected(traced.suspects, found.spec.chunk.whole):
             agree(Alone(module, found).eval(), traced.graph, found.spec, draw=draw, console=console)
 

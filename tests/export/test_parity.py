@@ -37,6 +37,14 @@ def test_enlarged_weights_agree_too(traced: Mapping[str, Traced], console: Conso
     assert 0 < strain(tiny.model, tiny.spec, console=console) < TOLERANCE
 
 
+def test_the_weights_are_enlarged_at_the_opset_that_is_published(
+    traced: Mapping[str, Traced], console: Console
+) -> None:
+    tiny = traced["tiny-gru"]
+    with pytest.raises(ConfigurationError, match="opset 17 cannot be written"):
+        strain(tiny.model, tiny.spec, opset=17, console=console)
+
+
 def test_a_wrong_graph_is_refused_and_the_place_is_named(traced: Mapping[str, Traced], console: Console) -> None:
     tiny = traced["tiny-lstm"]
     with pytest.raises(

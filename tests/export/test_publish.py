@@ -90,6 +90,13 @@ def test_an_invalid_graph_is_refused(tiny: Traced, tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
+def test_a_spec_that_nobody_could_read_is_not_published(tiny: Traced, tmp_path: Path) -> None:
+    spec = tiny.spec.model_copy(update={"name": "two words"})  # copies are not validated
+    with pytest.raises(ConfigurationError, match="cannot be used: name"):
+        publish(tiny.graph, spec, tmp_path)
+    assert everything(tmp_path) == ["two words"]
+
+
 @contextmanager
 def small_files() -> Iterator[None]:
     """As on a disk that is nearly full: no file may grow beyond 1,000 bytes.
