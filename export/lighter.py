@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from rich.console import Console
 
 from headrace.errors import ConfigurationError
-from headrace.spec import LENGTHS, ModelSpec, Score
+from headrace.spec import LENGTHS, Input, ModelSpec, Parity, Score
 from headrace.training.models import SequenceModel
 
 from .child import refuse_unloadable
 from .graph_model import GraphModel
-from .precision import Precision, reduced
+from .parity import LIGHT, Report, verify
+from .precision import LIMITS, Precision, reduced
 from .runners import runtime
-from .streams import Named, Runner, initial
+from .streams import Draw, Named, Runner, initial
 
 ROWS, STEPS, ROUNDS = 32, 8, 50
 """Of the timed batch, and how often both graphs run it in turn."""
@@ -44,10 +46,20 @@ class Lighter:
         fall = self.reference.value - self.score.value
         return fall if self.score.better == "higher" else -fall
 
-    def spec(self, full: ModelSpec) -> ModelSpec:
-        """Under a name of its own, so that both can be served side by side; the parity is still the float32 graph's."""
+    def verified(self, model: SequenceModel, spec: ModelSpec, *, draw: Draw = Input.sample, console: Console) -> Report:
+        """It too is compared with `model`, for no score says that a graph is ragged and streamed rightly.
+
+        Raises ConfigurationError if it is farther from it than its numbers are coarse, or than one of the controls.
+        """
+        named = spec.model_copy(update={"name": f"{spec.name}-{self.precision}"})
+        grid = replace(LIGHT, draw=draw)
+        return verify(model, self.graph, named, grid=grid, limit=LIMITS[self.precision], console=console)
+
+    def spec(self, full: ModelSpec, parity: Parity | None) -> ModelSpec:
+        """Under a name of its own, so that both can be served side by side, and with a parity of its own."""
         before = self.reference.model_copy(update={"metric": f"{self.reference.metric} in float32"})
-        return full.model_copy(update={"name": f"{full.name}-{self.precision}", "scores": (self.score, before)})
+        own = {"name": f"{full.name}-{self.precision}", "scores": (self.score, before), "parity": parity}
+        return full.model_copy(update=own)
 
     def __str__(self) -> str:
         return (

@@ -24,6 +24,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 Precision = Literal["fp32", "fp16", "int8"]
 
+LIMITS: dict[Precision, float] = {"fp32": 1e-4, "fp16": 0.05, "int8": 0.5}
+"""Largest relative error of a graph that may be published: coarse where numbers are, but no wrong graph is so near."""
+
 RECURRENT = ("LSTM", "GRU", "RNN")
 """Operators whose kernels take no half precision."""
 

@@ -16,6 +16,7 @@ from headrace.spec import ModelSpec
 from .compare import Difference
 from .lighter import Lighter
 from .parity import TOLERANCE, Report
+from .precision import LIMITS, Precision
 from .runners import placement
 
 PAGE, PICTURE = "report.md", "parity.png"
@@ -24,17 +25,24 @@ FLOOR = 1e-9
 """Errors below are drawn alike."""
 
 
-def pages(graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighter | None) -> dict[str, bytes]:
-    """The files of the report, by name. small: what the published graph was reduced to, if it was."""
-    return {PAGE: _page(graph, spec, report, small).encode(), PICTURE: picture(spec.name, report.cases)}
+def pages(
+    graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighter | None, coarse: Report | None
+) -> dict[str, bytes]:
+    """The files of the report, by name.
+
+    report: of the float32 graph
+    small:  what the published graph was reduced to, and `coarse` what was found of it, if it was
+    """
+    return {PAGE: _page(graph, spec, report, small, coarse).encode(), PICTURE: picture(spec.name, report.cases)}
 
 
-def _page(graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighter | None) -> str:
+def _page(graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighter | None, coarse: Report | None) -> str:
     lines = [
         f"# {spec.name}",
         spec.summary(),
         "## Parity with PyTorch",
-        f"Largest relative error {report.parity.error:.1e} in {report.parity.cases} cases; {TOLERANCE:.0e} is allowed.",
+        *([_parity(small.precision, coarse)] if small and coarse else []),
+        _parity("fp32", report),
         f"![Largest error by batch and cut]({PICTURE})",
         _table(("wrong on purpose", "differs by"), ((name, f"{error:.2f}") for name, error in report.controls.items())),
         "## Scores",
@@ -50,6 +58,11 @@ def _page(graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighte
         _table(("package", "version"), spec.versions.items()),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _parity(precision: Precision, report: Report) -> str:
+    found, limit = report.parity, LIMITS[precision]
+    return f"{precision}: largest relative error {found.error:.1e} in {found.cases} cases; {limit:.0e} is allowed."
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

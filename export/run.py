@@ -72,11 +72,14 @@ def export_model(
     report = verify(model, graph, spec, grid=LIGHT if quick else FULL, console=console)
     if not quick:
         strain(model, spec, opset=opset, console=console)
-    full, small = spec.model_copy(update={"parity": report.parity, "versions": versions()}), None
+    full, small, coarse = spec.model_copy(update={"parity": report.parity, "versions": versions()}), None, None
     if lighten is not None:
         small = lighten(graph, full)
-        graph, full = small.graph, small.spec(full)
-    beside = pages(*plainly(graph, full), report, small) | start_files(model, graph, full, quick=quick, console=console)
+        coarse = small.verified(model, spec, console=console)
+        graph, full = small.graph, small.spec(full, coarse.parity)
+    beside = pages(*plainly(graph, full), report, small, coarse) | start_files(
+        model, graph, full, quick=quick, console=console
+    )
     path = publish(graph, full, models, version, beside)
     console.print(f"{path}: {len(graph.graph.node)} nodes, {_summary(report)}")
     if small is not None:

@@ -93,12 +93,14 @@ def export_module(
             _refuse_meetings(found.spec, traced.suspects)
         if not quick:
             _strained(module, call, tensors, wishes, draw, opset, console)
-    graph, small = traced.graph, None
+    graph, small, coarse = traced.graph, None, None
     spec = found.spec.model_copy(update={"parity": report.parity, "versions": versions()})
     if lighten is not None:
         small = lighten(graph, spec)
-        graph, spec = small.graph, small.spec(spec)
-    path = publish(graph, spec, models, version, pages(graph, spec, report, small))
+        with evaluated(module), parts_unwrapped(module):
+            coarse = small.verified(Alone(module, found).eval(), spec, draw=draw, console=console)
+        graph, spec = small.graph, small.spec(spec, coarse.parity)
+    path = publish(graph, spec, models, version, pages(graph, spec, report, small, coarse))
     console.print(f"{path}: {spec.summary()}", markup=False)
     for suspect in traced.suspects:
         console.print(f"  {suspect}: not seen to matter in {report.parity.cases} cases", markup=False)

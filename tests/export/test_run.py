@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
 from headrace.export import export_checkpoint, export_model
-from headrace.export.lighter import lighter
+from headrace.export.controls import misordered
+from headrace.export.lighter import Lighter, lighter
 from headrace.spec import METADATA_KEY, ModelSpec, Score
 from headrace.training.checkpoint import write
 from headrace.training.models import Config, RecurrentClassifier, SequenceModel
@@ -116,7 +117,22 @@ def test_a_smaller_file_has_its_own_name_and_both_scores(tmp_path: Path) -> None
     assert path == tmp_path / "tiny-int8" / "1" / "model.onnx"
     scores = {score.metric: score.value for score in spec_of(path).scores}
     assert scores == {"accuracy": 0.90, "accuracy in float32": 0.91}
-    assert "int8: " in console.export_text() and "int8: " in (path.parent / "report.md").read_text()
+    assert "int8: " in console.export_text()
+    page, parity = (path.parent / "report.md").read_text(), spec_of(path).parity
+    assert parity is not None and 1e-4 < parity.error < 0.5 and parity.cases == 24
+    assert f"int8: largest relative error {parity.error:.1e}" in page and "fp32: largest relative error" in page
+
+
+def test_a_smaller_file_that_is_wrong_is_refused_whatever_its_score(tmp_path: Path, console: Console) -> None:
+    model = untrained()["tiny-lstm"]
+
+    def lighten(graph: onnx.ModelProto, spec: ModelSpec) -> Lighter:
+        score = Score(metric="accuracy", value=1.0, better="higher", data="none")
+        return lighter(misordered(graph), spec, "int8", lambda _: score, 0.0)
+
+    with pytest.raises(ConfigurationError, match=r"tiny-int8.*(differ by|proves nothing)"):
+        export_model(model, model.describe("tiny"), tmp_path, quick=True, lighten=lighten, console=console)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_opset_may_be_chosen(tmp_path: Path) -> None:
