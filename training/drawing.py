@@ -25,7 +25,7 @@ SPLIT, HELD_OUT = 0, 10
 ROWS, PASSES = 32, 2
 
 #: How far the likeliest greys are preferred: logits are divided by it. Below 1, pictures are plainer and vary less. It
-#: was chosen from .5, .7 and 1 by the judge's own word, so the figure at 1, which nobody chose, stands beside the score.
+#: was chosen from .5, .7 and 1 by the judge's own word: so the figure at 1, which nobody chose, stands beside it.
 TEMPERATURE, UNCHOSEN = 0.7, 1.0
 
 #: Pictures that are judged, as many of each digit.
