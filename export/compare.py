@@ -49,7 +49,7 @@ def reference(truth: Runner, spec: ModelSpec, draw: Draw, rng: np.random.Generat
 
 
 def typical(results: Named) -> Typical:
-    """The median of each cell's magnitudes, [n, *shape] → [*shape]: a mask of -1e9 here and there is no part of it."""
+    """The median magnitude at each place of the last axis, [*shape]: a mask of -1e9 here and there is no part of it."""
     return {name: _typical(values) for name, values in results.items() if values.dtype.kind == "f"}
 
 
@@ -77,14 +77,19 @@ def _where(name: str, index: int, batch: Batch, timed: bool, what: str) -> str:
 
 
 def _typical(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """values [n, *shape]. Zeros are left out; cells that are nothing else are taken for an ordinary one."""
-    sizes = np.abs(values.astype(np.float64)).reshape(len(values), -1)  # [n, cells]
+    """values [n, *shape] → [*shape]: one magnitude for each place of the last axis, over all that share it.
+
+    Zeros are left out; places that hold nothing else are taken for an ordinary one. Axes before the last one are of
+    layers, heads or time steps of a cache, some of them filled so rarely that chance alone would say what is typical.
+    """
+    shape = values.shape[1:]
+    sizes = np.abs(values.astype(np.float64)).reshape(-1, *shape[-1:] or (1,))  # [n and other axes, last]
     used = np.ma.masked_where((sizes == 0) | ~np.isfinite(sizes), sizes)
     found: NDArray[np.float64] = np.asarray(np.ma.median(used, axis=0).filled(0.0))  # type: ignore[no-untyped-call]  # [cells]
     ordinary = np.median(found[found > 0]) if (found > 0).any() else 0.0
     scales: NDArray[np.float64] = np.where(found > 0, found, ordinary)
     least = FLOOR * min(max(float(scales.max(initial=0.0)), FLOOR), 1.0)
-    return scales.clip(min=least).reshape(values.shape[1:])
+    return np.broadcast_to(scales.clip(min=least).reshape(shape[-1:]), shape)
 
 
 def _relative(
