@@ -19,12 +19,17 @@ from headrace.export import export_model
 from headrace.training.models import Config, RecurrentClassifier, SequenceModel, build
 
 RECURRENT: Config = {"architecture": "recurrent-classifier", "kind": "lstm", "features": 3, "hidden": 6, "layers": 1}
+ENCODER: Config = {"architecture": "encoder-classifier", "features": 3, "width": 8, "heads": 2, "layers": 1}
+VISION: Config = {"architecture": "vision-transformer", "side": 8, "patch": 2, "levels": 17, "width": 8, "heads": 2}
 LABELS = ["a", "b", "c"]
 FAMILY: dict[str, Config] = {
     "window": {"architecture": "autoregressive-forecaster", "order": 5},
+    "latent": {"architecture": "latent-forecaster", "kind": "gru", "hidden": 6},
     "sampled": {"architecture": "mixture-forecaster", "hidden": 6, "components": 3, "sampled": True},
     "learned": RECURRENT | {"labels": LABELS, "learned": True},
     "both-ways": RECURRENT | {"labels": LABELS, "bidirectional": True},
+    "weights": ENCODER | {"labels": LABELS, "weights": True},
+    "vision": VISION | {"layers": 1, "labels": LABELS},
 }
 
 
@@ -59,7 +64,8 @@ def run(server: Running, session: Callable[[Client], Coroutine[None, None, None]
 
 def values(name: str) -> NDArray[np.float32]:
     """Of the first input."""
-    return MODELS[name].describe(name).inputs[0].sample(12, np.random.default_rng(1))
+    spec = MODELS[name].describe(name)
+    return spec.inputs[0].sample(min(12, spec.chunk.longest), np.random.default_rng(1))
 
 
 @torch.no_grad()
@@ -71,7 +77,7 @@ def eager(name: str) -> dict[str, NDArray[np.float32]]:
     return {o.name: part.numpy() for o, part in zip(outputs, y if isinstance(y, tuple) else [y], strict=True)}
 
 
-@pytest.mark.parametrize("name", ["window", "learned"])
+@pytest.mark.parametrize("name", ["window", "latent", "learned"])
 def test_streamed_in_chunks_they_give_what_pytorch_gives(server: Running, name: str) -> None:
     async def session(client: Client) -> None:
         async with await client.open(name) as sequence:
@@ -79,6 +85,17 @@ def test_streamed_in_chunks_they_give_what_pytorch_gives(server: Running, name: 
         for output, wanted in eager(name).items():
             parts = [answer if isinstance(answer, np.ndarray) else answer[output] for answer in answers]
             np.testing.assert_allclose(np.concatenate(parts), wanted, rtol=1e-4, atol=1e-4)
+
+    run(server, session)
+
+
+@pytest.mark.parametrize("name", ["weights", "vision"])
+def test_whole_sequences_give_what_pytorch_gives(server: Running, name: str) -> None:
+    async def session(client: Client) -> None:
+        answer = await client.infer(name, values(name))
+        for output, wanted in eager(name).items():
+            got = answer if isinstance(answer, np.ndarray) else answer[output]
+            np.testing.assert_allclose(got.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-4)
 
     run(server, session)
 
