@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -13,7 +14,7 @@ from headrace.errors import Cancelled, HeadraceError, InvalidInput, ModelFailed,
 from headrace.spec import ModelSpec
 
 from .checks import ended, problems
-from .commands import Cancel, Close, Leave, NamedStep, Open, Request, Step
+from .commands import Cancel, Close, Leave, NamedStep, NamedSteps, Open, Request, Step
 from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, open_sequence, start_named
@@ -38,6 +39,8 @@ class Admission:
         match command:
             case Step(steps) | NamedStep(steps):
                 return self._steps(command, steps, now)
+            case NamedSteps():
+                return [answer for row in _one_by_one(command) for answer in self._steps(row, row.steps, now)]
             case _ if self.spec.stateful:
                 return self._stateful(command, now)
             case _:
@@ -224,6 +227,12 @@ class Admission:
         for number in state.handles.pop(command.sink, Handles()):
             state.sequences.owner[number] = None
         return answers
+
+
+def _one_by_one(command: NamedSteps) -> Iterator[NamedStep]:
+    rows = zip(command.names, command.starts.tolist(), command.ends.tolist(), strict=True)
+    for row, (name, start, end) in enumerate(rows):
+        yield NamedStep(command.steps.take(np.array([row])), name, start, end)
 
 
 def _not_known(steps: Steps, numbers: NDArray[np.int32], row: int) -> Failed:

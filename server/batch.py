@@ -47,10 +47,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """sound [rows]: whether the row ran and its new state is finite."""
+    """sound [rows]: whether the row ran and its new state is finite; compute_cpu: CPU seconds inside the runtime."""
 
     outputs: Outputs
     sound: NDArray[np.bool_]
+    compute_cpu: float = 0.0
 
 
 def blank(outputs: Sequence[Output], lengths: Rows) -> Outputs:
@@ -65,7 +66,7 @@ def join(first: Outcome, second: Outcome) -> Outcome:
     a, b = first.outputs, second.outputs
     cells = tuple(np.concatenate(pair) for pair in zip(a.cells, b.cells, strict=True))
     outputs = Outputs(cells, a.timed, np.concatenate([a.lengths, b.lengths]))
-    return Outcome(outputs, np.concatenate([first.sound, second.sound]))
+    return Outcome(outputs, np.concatenate([first.sound, second.sound]), first.compute_cpu + second.compute_cpu)
 
 
 def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> Batch:

@@ -49,6 +49,20 @@ class NamedStep:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedSteps:
+    """Rows that name their sequences themselves, as Open Inference rows do; all that a face gathered for one lane.
+
+    One name a row. Rows of one name are handled in order. starts [rows]: begins the sequence anew; ends [rows]: closes
+    it behind the step. Keys are whatever the sink tells its rows apart by.
+    """
+
+    steps: Steps
+    names: tuple[Name, ...]
+    starts: NDArray[np.bool_]
+    ends: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Steps that are still queued are answered by Failed (Cancelled); others are answered as if nothing was said."""
 
@@ -80,5 +94,5 @@ class Barrier:
 
 
 #: What is answered by admission; a barrier is the lane's own affair.
-Request = Open | Step | NamedStep | Cancel | Close | Leave
+Request = Open | Step | NamedStep | NamedSteps | Cancel | Close | Leave
 Command = Request | Barrier

@@ -16,7 +16,7 @@ from headrace.spec import ModelSpec, Output
 
 from .admission import Admission
 from .batch import Batch, Outcome, assemble, blank, join
-from .commands import Barrier, Cancel, Close, Command, Leave, NamedStep, Open, Request, Step
+from .commands import Barrier, Cancel, Close, Command, Leave, NamedStep, NamedSteps, Open, Request, Step
 from .commit import commit, roll_back
 from .journal import Journal, record
 from .limits import Limits
@@ -37,7 +37,15 @@ class Engine(Protocol):
 class Meter(Protocol):
     """What is measured of a lane; see metrics.py."""
 
-    def tick(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], began: float, ran: float, now: float) -> None: ...
+    def tick(
+        self,
+        pieces: Sequence[Steps],
+        sound: NDArray[np.bool_],
+        began: float,
+        ran: float,
+        now: float,
+        compute_cpu: float,
+    ) -> None: ...
     def answered(self, answers: Answers) -> None: ...
     def admitted(self, answers: Answers) -> None: ...
     def expired(self, sequences: int) -> None: ...
@@ -133,7 +141,7 @@ class Lane:
             log.exception("the tick failed and is not applied")
             return roll_back(self.state, pieces, batch, ModelFailed(f"the step was not applied: {error}"))
         answers = commit(self.state, pieces, batch, outcome, self._clock())
-        contained(lambda: self._meter.tick(pieces, outcome.sound, began, ran, self._clock()))
+        contained(lambda: self._meter.tick(pieces, outcome.sound, began, ran, self._clock(), outcome.compute_cpu))
         return answers
 
     def _log(self, pieces: list[Steps], batch: Batch, outcome: Outcome) -> None:
@@ -255,7 +263,7 @@ def untold(command: Request | None, answers: Answers) -> Answers:
 def unanswered(command: Request, error: HeadraceError) -> Answers:
     """What the caller of a command hears if nothing else can be said."""
     match command:
-        case Step(steps) | NamedStep(steps):
+        case Step(steps) | NamedStep(steps) | NamedSteps(steps):
             return failures(steps, error)
         case Open():
             return [(command.sink, Failed(command.key, None, error))]

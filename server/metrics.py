@@ -31,6 +31,7 @@ HISTOGRAMS = {
     "batch_tokens": ("Time steps in a batch", TOKENS),
 }
 COUNTERS = {
+    "compute_cpu_seconds": "CPU time inside the runtime",
     "steps": "Steps applied",
     "tokens": "Time steps applied",
     "repeats": "Steps sent again and answered from memory",
@@ -74,13 +75,21 @@ class LaneMeter:
     def __init__(self, labels: tuple[str, str, str]) -> None:
         self.labels = labels
         self.histograms = {name: Histogram(bounds) for name, (_, bounds) in HISTOGRAMS.items()}
-        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.counters: dict[str, float] = dict.fromkeys(COUNTERS, 0)
         self.gauges = dict.fromkeys(GAUGES, 0)
         self.errors: Counter[str] = Counter()
 
-    def tick(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], began: float, ran: float, now: float) -> None:
-        """A batch that ran: which of its rows were applied [rows], arrival of its pieces, start and end of its run, and
-        the present, in seconds."""
+    def tick(
+        self,
+        pieces: Sequence[Steps],
+        sound: NDArray[np.bool_],
+        began: float,
+        ran: float,
+        now: float,
+        compute_cpu: float,
+    ) -> None:
+        """A batch that ran: which of its rows were applied [rows], arrival of its pieces, start and end of its run, the
+        present, and the CPU time of the runtime; all in seconds."""
         rows = np.array([len(piece) for piece in pieces])
         arrived = np.array([piece.arrived for piece in pieces])
         lengths = pack(pieces, "lengths")
@@ -92,6 +101,7 @@ class LaneMeter:
             ("batch_tokens", lengths.sum()),
         ):
             self.histograms[name].observe(np.array([value], np.float64))
+        self.counters["compute_cpu_seconds"] += compute_cpu
         self.counters["steps"] += int(sound.sum())
         self.counters["tokens"] += int(lengths[sound].sum())
 

@@ -8,7 +8,7 @@ from zlib import crc32
 from headrace.errors import HeadraceError, Unavailable, UnknownModel
 from headrace.spec import ModelSpec
 
-from .commands import Command, NamedStep, Open, Step
+from .commands import Command, NamedStep, NamedSteps, Open, Step
 from .device import Device
 from .gate import Gate, weight
 from .lane import Lane
@@ -54,7 +54,7 @@ class Model:
         Raises at once, without effect, for what asks for work: Overloaded or Unavailable, or InvalidInput for more rows
         than may ever be queued. What ends work always passes.
         """
-        if not isinstance(command, Open | Step | NamedStep):
+        if not isinstance(command, Open | Step | NamedStep | NamedSteps):
             self._gate.pass_through(weight(command))
         elif self.draining:
             raise Unavailable("the server is shutting down; go on with another replica", retry_after=1.0)

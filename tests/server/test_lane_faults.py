@@ -26,7 +26,15 @@ LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=60.0)
 class BadMeter:
     """Cannot measure anything."""
 
-    def tick(self, pieces: Sequence[Steps], sound: np.ndarray, began: float, ran: float, now: float) -> None:
+    def tick(
+        self,
+        pieces: Sequence[Steps],
+        sound: np.ndarray,
+        began: float,
+        ran: float,
+        now: float,
+        compute_cpu: float,
+    ) -> None:
         raise RuntimeError("no figures (scripted)")
 
     def answered(self, answers: Answers) -> None:

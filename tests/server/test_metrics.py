@@ -40,12 +40,13 @@ def test_a_value_on_a_bound_counts_below_it() -> None:
 def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter: LaneMeter) -> None:
     early = steps(Heard(), [(0, 0, [1, 2]), (1, 0, [1])], now=10.0)
     late = steps(Heard(), [(2, 0, [1, 2, 3])], now=10.25)
-    meter.tick([early, late], np.array([True, False, True]), began=10.5, ran=11.5, now=12.0)
+    meter.tick([early, late], np.array([True, False, True]), began=10.5, ran=11.5, now=12.0, compute_cpu=0.75)
     assert read(registry, "queue_seconds_count") == 3
     assert read(registry, "queue_seconds_sum") == pytest.approx(2 * 0.5 + 0.25)
     assert read(registry, "queue_seconds_bucket", le="0.25") == 1
     assert read(registry, "step_seconds_sum") == pytest.approx(2 * 2.0 + 1.75)
     assert (read(registry, "compute_seconds_count"), read(registry, "compute_seconds_sum")) == (1, 1.0)
+    assert read(registry, "compute_cpu_seconds_total") == 0.75
     assert (read(registry, "batch_rows_count"), read(registry, "batch_rows_sum")) == (1, 3)
     assert (read(registry, "batch_tokens_count"), read(registry, "batch_tokens_sum")) == (1, 6)
     assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (2, 5)  # the second row was not applied
