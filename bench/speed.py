@@ -6,24 +6,22 @@ The server has one lane on one core, the load generator another core; the runtim
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-from rich.table import Table
-
 from .bare import Bare
+from .figures import Figure
 from .load import frames
 from .reference import reference
 from .server import serving
 
 ROUNDS, SECONDS = 5, 2.0
 FRAMES = (64, 256)
+LEAST = {64: 0.80, 256: 0.88}
 CONNECTIONS = 2
 
 
@@ -40,24 +38,15 @@ class Row:
     p99_ms: float
 
 
-def speed(results: Path) -> list[Row]:
-    """Measures, prints a table and writes `results/speed.json`."""
+def speed(results: Path) -> list[Figure]:
+    """The shares at each size of frame."""
     file = reference(results / "models")
-    rows = [_measure(file, rows) for rows in FRAMES]
-    (results / "speed.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    table = Table("rows in a frame", "steps/s", "bare ONNX Runtime", "its batch", "share", "p50 ms", "p99 ms", box=None)
-    for r in rows:
-        table.add_row(
-            str(r.frame_rows),
-            f"{r.rate:,.0f}",
-            f"{r.bare:,.0f}",
-            str(r.bare_batch),
-            f"{r.share:.2f}",
-            f"{r.p50_ms:.1f}",
-            f"{r.p99_ms:.1f}",
-        )
-    Console().print(table)
-    return rows
+    return [_share(_measure(file, rows)) for rows in FRAMES]
+
+
+def _share(row: Row) -> Figure:
+    note = f"{row.rate:,.0f} of {row.bare:,.0f} steps/s; p50 {row.p50_ms:.1f} ms, p99 {row.p99_ms:.1f} ms"
+    return Figure(f"steps/s in frames of {row.frame_rows}", row.share, "of bare", LEAST[row.frame_rows], True, note)
 
 
 def _measure(file: Path, rows: int) -> Row:
