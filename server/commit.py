@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,24 +11,18 @@ from headrace.errors import HeadraceError, ModelFailed
 
 from .batch import Batch, Outcome
 from .sequences import FRESH
-from .state import State, wants_reply_kept
-from .steps import STATELESS, Answers, Outputs, Stepped, Steps, pack
+from .state import State
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, pack
 
 
 def commit(state: State, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, now: float) -> Answers:
     """Sound rows are applied, kept and answered; the others fail and leave their sequences as they were."""
+    if np.count_nonzero(outcome.sound) == len(batch):
+        return _apply(state, pieces, batch.write, outcome.outputs, now)
+    sound, failed = _sorted(pieces, outcome.sound)
     if pieces[0].numbers[0] != STATELESS:
-        _swap_slots(state, pack(pieces, "numbers"), batch, outcome.sound, now)
-    answers: Answers = []
-    failed: list[Steps] = []
-    begin = 0
-    for piece in pieces:
-        rows = slice(begin, begin + len(piece))
-        sound = outcome.sound[rows]
-        answers += _applied(state, piece.take(sound), outcome.outputs.part(rows).take(sound))
-        if not sound.all():
-            failed.append(piece.take(~sound))
-        begin += len(piece)
+        state.slots.give(batch.write[~outcome.sound].astype(np.int32))
+    answers = _apply(state, sound, batch.write[outcome.sound], outcome.outputs.take(outcome.sound), now)
     # Last, for it cannot fail: rows behind these leave the queue, and only the answers know of them then.
     return answers + [answer for piece in failed for answer in state.fail(piece, _unsound())]
 
@@ -43,30 +37,60 @@ def roll_back(state: State, pieces: Sequence[Steps], batch: Batch | None, error:
     return [answer for piece in pieces for answer in state.fail(piece, error)]
 
 
-def _swap_slots(state: State, numbers: NDArray[np.int32], batch: Batch, sound: NDArray[np.bool_], now: float) -> None:
-    sequences, write = state.sequences, batch.write.astype(np.int32)
-    old = sequences.slot[numbers]
-    applied = numbers[sound]
-    sequences.slot[applied] = write[sound]
-    sequences.position[applied] += batch.lengths[sound]
-    sequences.used[applied] = now
-    unused = np.where(sound, old, write)
-    state.slots.give(unused[unused != FRESH])
+def _sorted(pieces: Sequence[Steps], sound: NDArray[np.bool_]) -> tuple[list[Steps], list[Steps]]:
+    """The pieces without the unsound rows, and those rows; sound [rows] of all pieces."""
+    masks = np.split(sound, np.cumsum([len(piece) for piece in pieces])[:-1])
+    good = [piece.take(mask) for piece, mask in zip(pieces, masks, strict=True) if mask.any()]
+    bad = [piece.take(~mask) for piece, mask in zip(pieces, masks, strict=True) if not mask.all()]
+    return good, bad
 
 
-def _applied(state: State, piece: Steps, outputs: Outputs) -> Answers:
+def _apply(state: State, pieces: Sequence[Steps], write: Rows, outputs: Outputs, now: float) -> Answers:
     """The rows are answered and their replies kept; the next rows of these sequences may run."""
-    if not len(piece):
-        return []
-    answers: Answers = [(piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, outputs.cells))]
-    if piece.numbers[0] == STATELESS:
+    answers: Answers = [
+        (piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, cells))
+        for piece, cells in zip(pieces, _parts(pieces, outputs), strict=True)
+    ]
+    if not pieces or pieces[0].numbers[0] == STATELESS:
         return answers
-    kept = wants_reply_kept(piece)
-    if kept.any():
-        state.kept.keep(piece.take(kept), outputs.take(kept))
-    state.sequences.pending[piece.numbers] -= 1
-    state.scheduler.settle(piece.numbers)
-    return answers + state.close_due(piece.numbers)
+    numbers = pack(pieces, "numbers").astype(np.intp)
+    _swap_slots(state, numbers, write)
+    state.sequences.position[numbers] += outputs.lengths
+    state.sequences.used[numbers] = now
+    _keep(state, pieces, numbers, outputs)
+    state.sequences.pending[numbers] -= 1
+    state.scheduler.settle(numbers)
+    return answers + state.close_due(numbers)
+
+
+def _swap_slots(state: State, numbers: NDArray[np.intp], write: Rows) -> None:
+    """The written slots are the sequences' own, and those that were read are free."""
+    old = state.sequences.slot[numbers]
+    state.sequences.slot[numbers] = write
+    held = old != FRESH
+    state.slots.give(old if np.count_nonzero(held) == len(old) else old[held])
+
+
+def _keep(state: State, pieces: Sequence[Steps], numbers: NDArray[np.intp], outputs: Outputs) -> None:
+    """Of the steps that may be sent again."""
+    positions, kept = pack(pieces, "positions"), pack(pieces, "acked") != NEVER_AGAIN
+    count = np.count_nonzero(kept)
+    if count == len(kept):
+        state.kept.keep(numbers, positions, outputs.lengths, outputs)
+    elif count:
+        state.kept.keep(numbers[kept], positions[kept], outputs.lengths[kept], outputs.take(kept))
+
+
+def _parts(pieces: Sequence[Steps], outputs: Outputs) -> Iterator[tuple[Array, ...]]:
+    """Of each piece its outputs, as views."""
+    if len(pieces) == 1:
+        yield outputs.cells
+        return
+    row = token = 0
+    for piece in pieces:
+        rows, tokens = slice(row, row + len(piece)), slice(token, token + int(np.add.reduce(piece.lengths)))
+        yield tuple(y[tokens if t else rows] for y, t in zip(outputs.cells, outputs.timed, strict=True))
+        row, token = rows.stop, tokens.stop
 
 
 def _unsound() -> HeadraceError:

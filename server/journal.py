@@ -35,12 +35,19 @@ class Record:
 
 
 class Journal(Protocol):
+    """keeps: whether anything is kept at all; where not, no record is made, for that costs more than the commit."""
+
+    @property
+    def keeps(self) -> bool: ...
+
     def append(self, record: Record) -> None:
         """Returns when the record is safe. Raises OSError if it cannot be made so; then it must leave no trace."""
 
 
 class NoJournal:
     """State lives as long as the process."""
+
+    keeps = False
 
     def append(self, record: Record) -> None:
         pass

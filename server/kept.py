@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headrace.spec import Output
 
-from .steps import Array, Outputs, Rows, Steps
+from .steps import Array, Outputs, Rows
 
 #: At most so many steps, and so many bytes unless it is a single one, wait for acknowledgement in a sequence.
 MOST_STEPS = 8
@@ -74,15 +74,15 @@ class Kept:
         np.subtract.at(self.size, numbers, sizes)
         self.total -= int(sizes.sum())
 
-    def keep(self, steps: Steps, outputs: Outputs) -> None:
-        """Fills what was reserved for these steps."""
+    def keep(self, numbers: NDArray[np.intp], positions: Rows, lengths: Rows, outputs: Outputs) -> None:
+        """Fills what was reserved for these steps, one of each sequence."""
         cut = [
-            _row_bytes(cells, steps.lengths if timed else None)
+            _row_bytes(cells, lengths if timed else None)
             for cells, timed in zip(outputs.cells, outputs.timed, strict=True)
         ]
-        ends, sizes = (steps.positions + steps.lengths).tolist(), self.sizes(steps.lengths).tolist()
-        columns = zip(steps.positions.tolist(), ends, sizes, zip(*cut, strict=True), strict=True)
-        for number, reply in zip(steps.numbers.tolist(), map(Reply._make, columns), strict=True):
+        ends, sizes = (positions + lengths).tolist(), self.sizes(lengths).tolist()
+        columns = zip(positions.tolist(), ends, sizes, zip(*cut, strict=True), strict=True)
+        for number, reply in zip(numbers.tolist(), map(Reply._make, columns), strict=True):
             self._replies.setdefault(number, []).append(reply)
 
     def acknowledge(self, numbers: NDArray[np.int32], upto: Rows) -> None:

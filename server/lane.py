@@ -146,7 +146,7 @@ class Lane:
 
     def _log(self, pieces: list[Steps], batch: Batch, outcome: Outcome) -> None:
         """Stateless rows leave nothing behind that could be lost."""
-        if self.spec.stateful:
+        if self.spec.stateful and self._journal.keeps:
             entry = record((self.spec.name, self.version), self.state.sequences, pieces, batch, outcome.sound)
             if len(entry):
                 self._journal.append(entry)

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,20 @@ class Turn:
     late: list[Steps]
 
 
+class Waiting(NamedTuple):
+    """A piece in the queue, and what every turn asks of it."""
+
+    steps: Steps
+    tokens: int
+    soonest: float  # its first deadline, seconds
+
+    @classmethod
+    def of(cls, steps: Steps) -> Waiting:
+        if not len(steps):
+            return cls(steps, 0, np.inf)
+        return cls(steps, int(np.add.reduce(steps.lengths)), float(np.minimum.reduce(steps.deadlines)))
+
+
 class Scheduler:
     """Rows in order of arrival, cut into batches of at most `rows` rows and `tokens` time steps (one row at least).
 
@@ -39,8 +54,8 @@ class Scheduler:
     """
 
     def __init__(self, rows: int, tokens: int, sequences: int, *, equal_lengths: bool = False) -> None:
-        self._rows, self._tokens, self._equal_lengths = rows, tokens, equal_lengths
-        self._ready: OrderedDict[int, Steps] = OrderedDict()
+        self.rows, self.tokens, self._equal_lengths = rows, tokens, equal_lengths
+        self._ready: OrderedDict[int, Waiting] = OrderedDict()
         self._serials = 0
         self._serial_of = np.zeros(sequences, np.int64)
         self._parked: dict[int, deque[Row]] = {}
@@ -54,21 +69,25 @@ class Scheduler:
 
     @property
     def ready_rows(self) -> int:
-        return sum(map(len, self._ready.values()))
+        return sum(len(waiting.steps) for waiting in self._ready.values())
+
+    def limit(self, rows: int, tokens: int) -> None:
+        """Other bounds from the next batch on; pieces that wait are cut as they are taken."""
+        self.rows, self.tokens = rows, tokens
 
     def add(self, steps: Steps) -> None:
         """Rows of sequences that have none pending."""
         for piece in self._in_batches(steps):
             self._serials += 1
-            self._ready[self._serials] = piece
+            self._ready[self._serials] = Waiting.of(piece)
             self._serial_of[piece.numbers] = self._serials  # stateless rows share a place that nobody looks at
 
     def _in_batches(self, steps: Steps) -> Iterator[Steps]:
         """Pieces of no more rows than a batch has: taking a row out of a piece copies the piece."""
         for piece in _by_length(steps) if self._equal_lengths else [steps]:
             rest = piece
-            while len(rest) > self._rows:
-                batch, rest = rest.split(self._rows)
+            while len(rest) > self.rows:
+                batch, rest = rest.split(self.rows)
                 yield batch
             if len(rest):
                 yield rest
@@ -80,27 +99,26 @@ class Scheduler:
 
     def next(self, now: float) -> Turn:
         """Takes rows until the batch is full; rows whose deadline is before `now` (seconds) are taken out as late."""
-        turn, rows, tokens = Turn([], []), self._rows, self._tokens
+        turn, rows, tokens = Turn([], []), self.rows, self.tokens
         for serial in self._candidates():
-            piece = self._in_time(self._ready[serial], now, turn.late)
-            fit = self._fitting(piece, rows, tokens, first=not turn.run)
-            if full := fit < len(piece):
-                piece, self._ready[serial] = piece.split(fit)
-            else:
+            waiting = _in_time(self._ready[serial], now, turn.late)
+            piece, rest = _cut(waiting, rows, tokens, first=not turn.run)
+            if rest is None:
                 del self._ready[serial]
-            rows -= len(piece)
-            tokens -= int(piece.lengths.sum())
-            if len(piece):
-                turn.run.append(piece)
-            if full or not rows:
+            else:
+                self._ready[serial] = rest
+            rows, tokens = rows - len(piece.steps), tokens - piece.tokens
+            if len(piece.steps):
+                turn.run.append(piece.steps)
+            if rest is not None or not rows:
                 break
         return turn
 
     def _candidates(self) -> Iterator[int]:
         """Serials of the pieces that may share a batch, oldest first; each leaves before the next is asked for."""
         if self._equal_lengths and self._ready:
-            length = next(iter(self._ready.values())).lengths[0]
-            yield from [serial for serial, piece in self._ready.items() if piece.lengths[0] == length]
+            length = next(iter(self._ready.values())).steps.lengths[0]
+            yield from [serial for serial, waiting in self._ready.items() if waiting.steps.lengths[0] == length]
             return
         while self._ready:
             yield next(iter(self._ready))
@@ -138,13 +156,13 @@ class Scheduler:
 
     def withdraw_of(self, sink: Sink) -> list[Steps]:
         """Takes out the ready rows of a caller that is gone."""
-        gone = [serial for serial, piece in self._ready.items() if piece.sink is sink]
-        return [self._ready.pop(serial) for serial in gone]
+        gone = [serial for serial, waiting in self._ready.items() if waiting.steps.sink is sink]
+        return [self._ready.pop(serial).steps for serial in gone]
 
     def withdraw_all(self) -> list[Steps]:
         """Takes out every row."""
         parked = [_alone(row) for rows in self._parked.values() for row in rows]
-        everything = [*self._ready.values(), *parked]
+        everything = [*(waiting.steps for waiting in self._ready.values()), *parked]
         self._ready.clear()
         self._parked.clear()
         return everything
@@ -155,11 +173,11 @@ class Scheduler:
         return [(number, _position(row)) for number, row in parked if row[0].sink is sink]
 
     def _find_ready(self, number: int) -> Row | None:
-        piece = self._ready.get(int(self._serial_of[number]))
-        if piece is None:
+        waiting = self._ready.get(int(self._serial_of[number]))
+        if waiting is None:
             return None
-        rows = np.flatnonzero(piece.numbers == number)
-        return (piece, int(rows[0])) if len(rows) else None
+        rows = np.flatnonzero(waiting.steps.numbers == number)
+        return (waiting.steps, int(rows[0])) if len(rows) else None
 
     def _take_ready(self, number: int) -> list[Steps]:
         found = self._find_ready(number)
@@ -167,7 +185,7 @@ class Scheduler:
             return []
         serial, others = int(self._serial_of[number]), found[0].take(found[0].numbers != number)
         if len(others):
-            self._ready[serial] = others
+            self._ready[serial] = Waiting.of(others)
         else:
             del self._ready[serial]
         return [_alone(found)]
@@ -178,20 +196,26 @@ class Scheduler:
             del self._parked[number]
         return behind[::-1]
 
-    @staticmethod
-    def _in_time(piece: Steps, now: float, late: list[Steps]) -> Steps:
-        """The rows whose deadline is not over; the others go to `late`."""
-        in_time = piece.deadlines >= now
-        if in_time.all():
-            return piece
-        late.append(piece.take(~in_time))
-        return piece.take(in_time)
 
-    @staticmethod
-    def _fitting(piece: Steps, rows: int, tokens: int, *, first: bool) -> int:
-        """How many of the piece's rows fit; if it is the batch's first, one at least."""
-        fit = int(np.searchsorted(np.cumsum(piece.lengths), tokens, side="right"))
-        return min(rows, max(fit, 1) if first else fit)
+def _in_time(waiting: Waiting, now: float, late: list[Steps]) -> Waiting:
+    """The rows whose deadline is not over; the others go to `late`."""
+    if waiting.soonest >= now:
+        return waiting
+    in_time = waiting.steps.deadlines >= now
+    late.append(waiting.steps.take(~in_time))
+    return Waiting.of(waiting.steps.take(in_time))
+
+
+def _cut(waiting: Waiting, rows: int, tokens: int, *, first: bool) -> tuple[Waiting, Waiting | None]:
+    """What of the piece fits, if it is the batch's first one row at least; and the rest, None if there is none."""
+    if len(waiting.steps) <= rows and waiting.tokens <= tokens:
+        return waiting, None
+    fit = int(np.searchsorted(np.cumsum(waiting.steps.lengths), tokens, side="right"))
+    fit = min(rows, max(fit, 1) if first else fit)
+    if fit == len(waiting.steps):
+        return waiting, None
+    piece, rest = waiting.steps.split(fit)
+    return Waiting.of(piece), Waiting.of(rest)
 
 
 def _by_length(steps: Steps) -> list[Steps]:

@@ -89,6 +89,7 @@ class FlakyJournal:
 
     failures: int = 0
     records: list[Record] = field(default_factory=list)
+    keeps: bool = True
 
     def append(self, record: Record) -> None:
         if self.failures:

@@ -35,7 +35,7 @@ def rows(*of: tuple[int, int, list[float]]) -> tuple[Steps, Outputs]:
 def fill(store: Kept, *of: tuple[int, int, list[float]]) -> None:
     made, outputs = rows(*of)
     store.reserve(made.numbers, made.lengths)
-    store.keep(made, outputs)
+    store.keep(made.numbers.astype(np.intp), made.positions, made.lengths, outputs)
 
 
 def test_a_kept_reply_is_found_by_exactly_its_own_step() -> None:
