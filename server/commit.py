@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,16 +82,23 @@ def _keep(state: State, pieces: Sequence[Steps], numbers: NDArray[np.intp], outp
         state.kept.keep(numbers[kept], positions[kept], outputs.lengths[kept], outputs.take(kept))
 
 
-def _parts(pieces: Sequence[Steps], outputs: Outputs) -> Iterator[tuple[Array, ...]]:
+def _parts(pieces: Sequence[Steps], outputs: Outputs) -> list[tuple[Array, ...]]:
     """Of each piece its outputs, as views."""
     if len(pieces) == 1:
-        yield outputs.cells
-        return
-    row = token = 0
-    for piece in pieces:
-        rows, tokens = slice(row, row + len(piece)), slice(token, token + int(np.add.reduce(piece.lengths)))
-        yield tuple(y[tokens if t else rows] for y, t in zip(outputs.cells, outputs.timed, strict=True))
-        row, token = rows.stop, tokens.stop
+        return [outputs.cells]
+    rows = _slices(map(len, pieces))
+    even = np.add.reduce(outputs.lengths) == len(outputs.lengths)
+    tokens = rows if even else _slices(int(np.add.reduce(piece.lengths)) for piece in pieces)
+    columns = [
+        [cells[part] for part in (tokens if timed else rows)]
+        for cells, timed in zip(outputs.cells, outputs.timed, strict=True)
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _slices(sizes: Iterable[int]) -> list[slice]:
+    """One behind the other."""
+    return [slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]
 
 
 def _unsound() -> HeadraceError:

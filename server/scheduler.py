@@ -33,14 +33,14 @@ class Waiting(NamedTuple):
     """A piece in the queue, and what every turn asks of it."""
 
     steps: Steps
+    rows: int
     tokens: int
     soonest: float  # its first deadline, seconds
 
     @classmethod
     def of(cls, steps: Steps) -> Waiting:
-        if not len(steps):
-            return cls(steps, 0, np.inf)
-        return cls(steps, int(np.add.reduce(steps.lengths)), float(np.minimum.reduce(steps.deadlines)))
+        soonest = float(np.minimum.reduce(steps.deadlines, initial=np.inf))
+        return cls(steps, len(steps), int(np.add.reduce(steps.lengths)), soonest)
 
 
 class Scheduler:
@@ -69,7 +69,7 @@ class Scheduler:
 
     @property
     def ready_rows(self) -> int:
-        return sum(len(waiting.steps) for waiting in self._ready.values())
+        return sum(waiting.rows for waiting in self._ready.values())
 
     def limit(self, rows: int, tokens: int) -> None:
         """Other bounds from the next batch on; pieces that wait are cut as they are taken."""
@@ -107,8 +107,8 @@ class Scheduler:
                 del self._ready[serial]
             else:
                 self._ready[serial] = rest
-            rows, tokens = rows - len(piece.steps), tokens - piece.tokens
-            if len(piece.steps):
+            rows, tokens = rows - piece.rows, tokens - piece.tokens
+            if piece.rows:
                 turn.run.append(piece.steps)
             if rest is not None or not rows:
                 break
@@ -123,7 +123,7 @@ class Scheduler:
         while self._ready:
             yield next(iter(self._ready))
 
-    def settle(self, numbers: NDArray[np.int32]) -> None:
+    def settle(self, numbers: NDArray[np.integer]) -> None:
         """The running rows of these sequences are done: the next of each becomes ready. Those of a piece stay one."""
         if not self._parked:
             return
@@ -208,11 +208,11 @@ def _in_time(waiting: Waiting, now: float, late: list[Steps]) -> Waiting:
 
 def _cut(waiting: Waiting, rows: int, tokens: int, *, first: bool) -> tuple[Waiting, Waiting | None]:
     """What of the piece fits, if it is the batch's first one row at least; and the rest, None if there is none."""
-    if len(waiting.steps) <= rows and waiting.tokens <= tokens:
+    if waiting.rows <= rows and waiting.tokens <= tokens:
         return waiting, None
     fit = int(np.searchsorted(np.cumsum(waiting.steps.lengths), tokens, side="right"))
     fit = min(rows, max(fit, 1) if first else fit)
-    if fit == len(waiting.steps):
+    if fit == waiting.rows:
         return waiting, None
     piece, rest = waiting.steps.split(fit)
     return Waiting.of(piece), Waiting.of(rest)
