@@ -15,6 +15,9 @@ from .measures import measures
 
 RESULTS = Path("bench/results")
 
+#: The table needs so many, also where the output is no terminal.
+COLUMNS = 140
+
 
 def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
     """Measures, prints a table, writes `results/NAME.json` for each.
@@ -22,9 +25,13 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     Raises SystemExit with what failed; with --check also with the rows that fall short.
     """
     given = _parser().parse_args(arguments)
-    problems = run(measures(quick=given.quick), given.names, results, Console(), check=given.check)
+    problems = run(measures(quick=given.quick), given.names, results, wide(), check=given.check)
     if problems:
         raise SystemExit("\n".join(problems))
+
+
+def wide() -> Console:
+    return Console(width=max(Console().width, COLUMNS))
 
 
 def _parser() -> argparse.ArgumentParser:

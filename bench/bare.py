@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from headrace.contract import read_model
 from headrace.spec import LENGTHS
 
-BATCHES = (1, 8, 32, 64, 128, 256)
+BATCHES = (1, 8, 32, 64, 128, 256, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What happened at one batch. cpu: seconds of this thread, all runs together; times [runs]: seconds of each."""
+
+    rows: int
+    cpu: float
+    times: NDArray[np.float64]
+
+    @property
+    def rate(self) -> float:
+        """Rows a second."""
+        return self.rows / float(self.times.mean())
+
+    @property
+    def row_cpu(self) -> float:
+        """CPU seconds a row."""
+        return self.cpu / (len(self.times) * self.rows)
 
 
 class Bare:
@@ -23,20 +44,25 @@ class Bare:
         self._session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         _, self.spec = read_model(file)
 
-    def rate(self, rows: int, seconds: float) -> float:
-        """Rows a second at this batch."""
+    def runs(self, rows: int, seconds: float) -> Runs:
+        """One run after the other at this batch, for so long."""
+        feed, took = self._feed(rows), []
+        cpu = time.thread_time()
+        began = last = time.perf_counter()
+        while last - began < seconds:
+            self._session.run(None, feed)
+            now = time.perf_counter()
+            took.append(now - last)
+            last = now
+        return Runs(rows, time.thread_time() - cpu, np.array(took))
+
+    def best(self, seconds: float) -> int:
+        """The batch with the most rows a second, `seconds` for each."""
+        return max(BATCHES, key=lambda rows: self.runs(rows, seconds).rate)
+
+    def _feed(self, rows: int) -> dict[str, NDArray[np.generic]]:
         rng = np.random.default_rng(0)
-        feed = {i.name: i.sample(rows, rng) for i in self.spec.inputs}
+        feed: dict[str, NDArray[np.generic]] = {i.name: i.sample(rows, rng) for i in self.spec.inputs}
         feed |= {s.input: np.zeros((rows, *s.shape), s.dtype) for s in self.spec.states}
         feed[LENGTHS] = np.ones(rows, np.int64)
-        runs, began = 0, time.perf_counter()
-        while (took := time.perf_counter() - began) < seconds:
-            self._session.run(None, feed)
-            runs += 1
-        return runs * rows / took
-
-    def best(self, seconds: float) -> tuple[int, float]:
-        """The best batch and its rows a second, `seconds` for each batch."""
-        rates = {rows: self.rate(rows, seconds) for rows in BATCHES}
-        rows = max(rates, key=rates.__getitem__)
-        return rows, rates[rows]
+        return feed

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.protos import sequences_pb2 as pb
 from headrace.spec import ModelSpec
 
-METHOD = "/headrace.v1.Sequences/Stream"
+from .connection import Connection, answered, column, connected, keys
+from .server import Running
+from .usage import Meter, Usage
+
+#: Seconds of the same load before it counts.
+WARM = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,78 +40,137 @@ class Load:
         return float(np.percentile(self.latencies, q))
 
 
-class Frames:
-    """One connection with `rows` sequences of a model, each of which makes one step of `length` in every frame."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A load, and what it cost the server."""
 
-    def __init__(self, channel: grpc.aio.Channel, spec: ModelSpec, rows: int, length: int, name: str) -> None:
-        self._call = channel.stream_stream(
-            METHOD, request_serializer=pb.Request.SerializeToString, response_deserializer=pb.Reply.FromString
-        )()
-        self._spec, self._rows, self._length, self._name = spec, rows, length, name
-        self._keys = np.arange(rows, dtype="<u4").tobytes()
-        self._lengths = np.full(rows, length, "<i8").tobytes()
-        rng = np.random.default_rng(0)
-        self._values = [i.sample(rows * length, rng).tobytes() for i in spec.inputs]
-        self._position = 0
+    load: Load
+    usage: Usage
 
-    async def open(self) -> None:
-        """Opens the sequences. Raises RuntimeError if the server refuses one."""
-        request = pb.Request()
-        for key in range(self._rows):
-            request.opens.add(
-                key=key, model=self._spec.name, id=f"{self._name}-{key}", mode=pb.REPLACE, incarnation=key + 1
-            )
-        await self._call.write(request)
-        opened = 0
-        while opened < self._rows:
-            reply = await self._read()
-            opened += len(reply.opened)
+    @property
+    def cpu(self) -> float:
+        """Seconds a step, in all."""
+        return self.usage.cpu / self.load.steps
+
+    @property
+    def outside(self) -> float:
+        """Seconds a step, those inside the runtime left out."""
+        return self.usage.outside / self.load.steps
+
+
+class Stepping(Protocol):
+    """What a closed loop repeats."""
+
+    @property
+    def rows(self) -> int: ...
 
     async def step(self) -> float:
-        """One frame; returns the seconds until every row of it was answered."""
-        position = np.full(self._rows, self._position, "<i8").tobytes()
+        """One frame of `rows` steps; returns the seconds until every row of it was answered."""
+        ...
+
+
+class Frames:
+    """`rows` sequences of a connection, each of which makes one step of `length` in every frame."""
+
+    def __init__(self, connection: Connection, rows: int, length: int) -> None:
+        self._connection, self.rows, self._length = connection, rows, length
+        self._keys, self._lengths = keys(rows), np.full(rows, length, "<i8").tobytes()
+        rng = np.random.default_rng(0)
+        self._values = [i.sample(rows * length, rng).tobytes() for i in connection.spec.inputs]
+        self._position = 0
+
+    async def step(self) -> float:
+        position = np.full(self.rows, self._position, "<i8").tobytes()
         steps = pb.Steps(keys=self._keys, positions=position, lengths=self._lengths, values=self._values)
-        began = time.perf_counter()
-        await self._call.write(pb.Request(steps=steps))
-        answered = 0
-        while answered < self._rows:
-            answered += sum(len(stepped.keys) // 4 for stepped in (await self._read()).stepped)
         self._position += self._length
-        return time.perf_counter() - began
+        return await exchange(self._connection, steps, self.rows)
 
-    async def close(self) -> None:
-        await self._call.write(pb.Request(closes=self._keys))
-        await self._call.done_writing()
-        while await self._call.read() is not grpc.aio.EOF:
-            pass
 
-    async def _read(self) -> pb.Reply:
-        reply = await self._call.read()
-        if not isinstance(reply, pb.Reply) or reply.errors:
-            raise RuntimeError(f"the server refused: {reply.errors[0].message if reply else 'the stream ended'}")
-        return reply
+class Crowd:
+    """Many sequences of a connection, of which `rows` step in every frame: in random order, all equally often.
+
+    Raises ValueError if `sequences` is no multiple of `rows`.
+    """
+
+    def __init__(self, connection: Connection, sequences: int, rows: int, seed: int) -> None:
+        if sequences % rows:
+            raise ValueError(f"{sequences} sequences cannot take turns in frames of {rows}")
+        self._connection, self.rows, self._rng = connection, rows, np.random.default_rng(seed)
+        self._positions = np.zeros(sequences, np.int64)
+        self._lengths = column(np.ones(rows, np.int64))
+        self._values = [i.sample(rows, self._rng).tobytes() for i in connection.spec.inputs]
+        self._turns: Iterator[NDArray[np.int64]] = iter(())
+
+    async def step(self) -> float:
+        chosen = self._chosen()
+        columns = {"keys": chosen.astype("<u4").tobytes(), "positions": column(self._positions[chosen])}
+        self._positions[chosen] += 1
+        return await exchange(
+            self._connection, pb.Steps(**columns, lengths=self._lengths, values=self._values), self.rows
+        )
+
+    def _chosen(self) -> NDArray[np.int64]:
+        """[rows] the sequences of the next frame."""
+        for chosen in self._turns:
+            return chosen
+        self._turns = iter(self._rng.permutation(len(self._positions)).reshape(-1, self.rows))
+        return next(self._turns)
+
+
+async def exchange(connection: Connection, steps: pb.Steps, rows: int) -> float:
+    """Seconds until all rows of a frame are answered."""
+    began = time.perf_counter()
+    await connection.write(pb.Request(steps=steps))
+    got = 0
+    while got < rows:
+        got += len(answered(await connection.read()))
+    return time.perf_counter() - began
+
+
+async def closed_loop(streams: Sequence[Stepping], seconds: float) -> Load:
+    """Each sends its next frame when its last is answered."""
+    began = time.perf_counter()
+    latencies = await asyncio.gather(*(_loop(stream, began + seconds) for stream in streams))
+    took = time.perf_counter() - began
+    steps = sum(stream.rows * len(each) for stream, each in zip(streams, latencies, strict=True))
+    return Load(steps, took, np.concatenate([np.array(each) for each in latencies]))
+
+
+async def _loop(stream: Stepping, until: float) -> list[float]:
+    latencies = []
+    while time.perf_counter() < until:
+        latencies.append(await stream.step())
+    return latencies
+
+
+@asynccontextmanager
+async def streaming(
+    address: str, spec: ModelSpec, *, rows: int, connections: int, length: int = 1
+) -> AsyncIterator[list[Frames]]:
+    """Connections with `rows` open sequences each."""
+    async with connected(address, spec, connections) as made:
+        await asyncio.gather(*(connection.open(rows) for connection in made))
+        yield [Frames(connection, rows, length) for connection in made]
+        await asyncio.gather(*(connection.close(rows) for connection in made))
 
 
 async def frames(
     address: str, spec: ModelSpec, *, rows: int, connections: int, seconds: float, length: int = 1
 ) -> Load:
-    """Closed loop: each connection sends its next frame of `rows` steps when the last is answered.
-
-    length: time steps in each step.
-    """
-    async with grpc.aio.insecure_channel(address) as channel:
-        streams = [Frames(channel, spec, rows, length, f"bench{number}") for number in range(connections)]
-        await asyncio.gather(*(stream.open() for stream in streams))
-        began = time.perf_counter()
-        latencies = await asyncio.gather(*(_loop(stream, began + seconds) for stream in streams))
-        took = time.perf_counter() - began
-        await asyncio.gather(*(stream.close() for stream in streams))
-    merged = np.concatenate([np.array(each) for each in latencies])
-    return Load(rows * len(merged), took, merged)
+    """Closed loop of frames with `rows` steps of `length` time steps."""
+    async with streaming(address, spec, rows=rows, connections=connections, length=length) as streams:
+        return await closed_loop(streams, seconds)
 
 
-async def _loop(stream: Frames, until: float) -> list[float]:
-    latencies = []
-    while time.perf_counter() < until:
-        latencies.append(await stream.step())
-    return latencies
+async def cost(server: Running, spec: ModelSpec, *, rows: int, connections: int, seconds: float) -> Cost:
+    """The same, after a short time to get warm, and what it costs the server."""
+    async with streaming(server.address, spec, rows=rows, connections=connections) as streams:
+        return await metered(server, streams, seconds)
+
+
+async def metered(server: Running, streams: Sequence[Stepping], seconds: float) -> Cost:
+    await closed_loop(streams, WARM)
+    meter = Meter(server)
+    begun = meter.begin()
+    load = await closed_loop(streams, seconds)
+    return Cost(load, meter.end(begun))

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from .figures import Measure
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from .figures import Figure, Measure
+from .site import Site
 from .speed import speed
+
+#: Rounds, and seconds of a turn: for figures, and to try it out.
+FULL, QUICK = (5, 2.0), (1, 0.3)
+
+OURS: dict[str, Callable[[Site], list[Figure]]] = {"speed": speed}
 
 
 def measures(*, quick: bool) -> dict[str, Measure]:
-    """In the order in which they run. quick: as short as can be, to try them out."""
-    return {"speed": speed}
+    """In the order in which they run. quick: as short as can be."""
+    rounds, seconds = QUICK if quick else FULL
+    return {name: partial(_here, measure, rounds, seconds) for name, measure in OURS.items()}
+
+
+def _here(measure: Callable[[Site], list[Figure]], rounds: int, seconds: float, results: Path) -> list[Figure]:
+    return measure(Site(results, rounds, seconds))

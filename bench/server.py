@@ -7,34 +7,45 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 LISTENING = re.compile(r"serving gRPC on (\S+), metrics on (\S+)")
+ECHOING = re.compile(r"echoing on (\S+)()")
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """address "host:port" of gRPC; url of the metrics; the process."""
+    """address "host:port" of gRPC; url of the metrics, empty if it has none; the process."""
 
     address: str
     metrics: str
     process: subprocess.Popen[str]
 
 
-@contextmanager
-def serving(models: Path, options: Sequence[str] = (), log: Path | None = None) -> Iterator[Running]:
+def serving(models: Path, options: Sequence[str] = (), log: Path | None = None) -> AbstractContextManager[Running]:
     """`headrace serve` on loopback while the block runs; then it is asked to drain and awaited.
 
     Raises RuntimeError with what it said if it does not start.
     """
-    command = [sys.executable, "-m", "headrace", "serve", "--models", str(models), "--port", "0", "--metrics-port", "0"]
-    with log.open("w") if log else _nowhere() as stderr:
-        process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=stderr, text=True)
+    command = ["headrace", "serve", "--models", str(models), "--port", "0", "--metrics-port", "0", *options]
+    return _running(command, LISTENING, log)
+
+
+def echoing(width: int) -> AbstractContextManager[Running]:
+    """The echo of the same messages, `width` bytes to a row's answer, while the block runs."""
+    return _running(["headrace.bench.echo", str(width)], ECHOING, None)
+
+
+@contextmanager
+def _running(command: Sequence[str], said: re.Pattern[str], log: Path | None) -> Iterator[Running]:
+    """`python -m` the command, while the block runs, once its first line is as `said`: two groups, address and url."""
+    with log.open("w") if log else nullcontext() as stderr:
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=stderr, text=True)
     assert process.stdout is not None
     try:
-        found = LISTENING.match(process.stdout.readline())
+        found = said.match(process.stdout.readline())
         if found is None:
             raise RuntimeError(f"the server did not start; see {log or 'its standard error'}")
         yield Running(found[1], found[2], process)
@@ -42,8 +53,3 @@ def serving(models: Path, options: Sequence[str] = (), log: Path | None = None) 
         process.send_signal(signal.SIGTERM)
         process.stdout.close()
         process.wait(60)
-
-
-@contextmanager
-def _nowhere() -> Iterator[None]:
-    yield None

@@ -1,95 +1,77 @@
-"""Steps a second through the server, as a share of what the runtime alone does: both in turn, in one run, median of 5.
+"""Frames of 64 and of 256 rows: steps a second as a share of what the runtime alone does, and what the rest costs.
 
-The server has one lane on one core, the load generator another core; the runtime alone runs on the server's core.
+Connections, each with its own sequences, send their next frame when the last is answered: eight of them, so that the
+server always has something to do. An echo of the same frames says what of the cost is the transport's.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from statistics import median
 
-from .bare import Bare
+from .bare import Runs
 from .figures import Figure
-from .load import frames
-from .reference import reference
-from .server import serving
+from .load import Cost, cost
+from .server import Running
+from .site import Site
 
-ROUNDS, SECONDS = 5, 2.0
-FRAMES = (64, 256)
+CONNECTIONS = 8
+
+#: Rows in a frame → the least share of the bare runtime's rate.
 LEAST = {64: 0.80, 256: 0.88}
-CONNECTIONS = 2
+MOST_OUTSIDE = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """rate, bare: steps a second, medians; share: the median of the rounds' ratios."""
-
-    frame_rows: int
-    rate: float
-    bare: float
-    bare_batch: int
-    share: float
-    p50_ms: float
-    p99_ms: float
+class Round:
+    bare: Runs
+    server: Cost
+    echo: Cost
 
 
-def speed(results: Path) -> list[Figure]:
-    """The shares at each size of frame."""
-    file = reference(results / "models")
-    return [_share(_measure(file, rows)) for rows in FRAMES]
+def speed(site: Site) -> list[Figure]:
+    bare = site.bare()
+    batch = site.best(bare)
+    with site.server() as server, site.echo() as echo:
+
+        def one(rows: int) -> Round:
+            def through(running: Running) -> Cost:
+                return site.load(cost(running, bare.spec, rows=rows, connections=CONNECTIONS, seconds=site.seconds))
+
+            return Round(bare.runs(batch, site.seconds), through(server), through(echo))
+
+        return [f for rows in LEAST for f in figures(rows, site.repeat(partial(one, rows)))]
 
 
-def _share(row: Row) -> Figure:
-    note = f"{row.rate:,.0f} of {row.bare:,.0f} steps/s; p50 {row.p50_ms:.1f} ms, p99 {row.p99_ms:.1f} ms"
-    return Figure(f"steps/s in frames of {row.frame_rows}", row.share, "of bare", LEAST[row.frame_rows], True, note)
-
-
-def _measure(file: Path, rows: int) -> Row:
-    bare, models = Bare(file), file.parents[2]
-    server_core, load_core = _cores()
-    with pinned(server_core):
-        batch, _ = bare.best(SECONDS / 4)
-    rounds = []
-    with (
-        pinned(server_core),
-        serving(models, ["--batch-rows", str(min(rows, 128))], log=models.parent / "server.log") as server,
-    ):
-        for _ in range(ROUNDS):
-            limit = bare.rate(batch, SECONDS)
-            with pinned(load_core):
-                load = asyncio.run(
-                    frames(server.address, bare.spec, rows=rows, connections=CONNECTIONS, seconds=SECONDS)
-                )
-            rounds.append((load.rate / limit, load, limit))
-    loads = [load for _, load, _ in rounds]
-    return Row(
-        rows,
-        median(load.rate for load in loads),
-        median(limit for _, _, limit in rounds),
-        batch,
-        median(share for share, _, _ in rounds),
-        median(load.percentile(50) for load in loads) * 1e3,
-        median(load.percentile(99) for load in loads) * 1e3,
-    )
-
-
-def _cores() -> tuple[set[int], set[int]]:
-    """One for the server and one for its load; the same, where there is only one."""
-    cores = sorted(os.sched_getaffinity(0))
-    return {cores[0]}, {cores[-1]}
-
-
-@contextmanager
-def pinned(cores: set[int]) -> Iterator[None]:
-    """This thread, and processes that it starts meanwhile, run on these cores."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+def figures(rows: int, rounds: Sequence[Round]) -> list[Figure]:
+    """The share, the same by CPU time, and the cost beside the runtime, of frames of so many rows."""
+    rate, limit = median(r.server.load.rate for r in rounds), median(r.bare.rate for r in rounds)
+    own = 1e6 * rows * median(r.server.outside for r in rounds)
+    echo = 1e6 * rows * median(r.echo.cpu for r in rounds)
+    ms = [1e3 * median(r.server.load.percentile(q) for r in rounds) for q in (50, 99)]
+    said = f"{rate:,.0f} of {limit:,.0f} at batch {rounds[0].bare.rows}; p50 {ms[0]:.1f} ms, p99 {ms[1]:.1f} ms"
+    return [
+        Figure(
+            f"steps/s, frames of {rows}",
+            median(r.server.load.rate / r.bare.rate for r in rounds),
+            "of bare",
+            LEAST[rows],
+            at_least=True,
+            note=said,
+        ),
+        Figure(
+            f"the same by CPU time, frames of {rows}",
+            median(r.bare.row_cpu / r.server.cpu for r in rounds),
+            "of bare",
+            note=f"{1e6 * median(r.server.cpu for r in rounds):.1f} µs a step",
+        ),
+        Figure(
+            f"CPU outside the runtime, frames of {rows}",
+            median(r.server.outside / r.echo.cpu for r in rounds),
+            "x echo",
+            MOST_OUTSIDE,
+            note=f"{own:.0f} µs a frame, the echo {echo:.0f}",
+        ),
+    ]
