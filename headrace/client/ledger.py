@@ -104,7 +104,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def sendable(self, now: float) -> bool:
-        """Whether the first waiting step may be written."""
+        """Whether the first waiting step, if there is one, may be written."""
 
     @abstractmethod
     def submit(self, step: Step) -> None: ...

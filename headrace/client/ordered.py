@@ -71,8 +71,7 @@ class Ordered(Ledger):
 
     def sendable(self, now: float) -> bool:
         return (
-            bool(self.waiting)
-            and not self._settling
+            not self._settling
             and len(self._sent) < self._settings.pipeline
             and self.phase is Phase.LIVE
             and now >= self.not_before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from headrace.protos import sequences_pb2 as pb
@@ -39,7 +40,7 @@ class Outbox:
     def __init__(self, frame_bytes: int) -> None:
         self.frame_bytes, self.frame_rows = frame_bytes, MOST_ROWS
         self._opens: dict[Ledger, None] = {}
-        self._ready: dict[ServedModel, dict[Ledger, None]] = {}  # those with steps that wait
+        self._ready: defaultdict[ServedModel, dict[Ledger, None]] = defaultdict(dict)  # those with steps that wait
         self._cancels: dict[Step, Ledger] = {}
         self._closes: list[int] = []  # keys
 
@@ -50,7 +51,7 @@ class Outbox:
         self._opens[ledger] = None
 
     def ready(self, ledger: Ledger, served: ServedModel) -> None:
-        self._ready.setdefault(served, {})[ledger] = None
+        self._ready[served][ledger] = None
 
     def cancel(self, ledger: Ledger, step: Step) -> None:
         self._cancels[step] = ledger
@@ -134,13 +135,21 @@ class Outbox:
         return steps
 
     def _drained(self, ledgers: dict[Ledger, None], now: float, room: Room) -> list[Step]:
-        """Empties `ledgers`, as far as there is room."""
+        """Empties `ledgers` from the front, as far as there is room."""
         steps: list[Step] = []
-        while ledgers:
-            ledger = next(iter(ledgers))
-            while ledger.sendable(now):
-                if len(steps) == self.frame_rows or not room.take(frames.step_bytes(ledger.waiting[0])):
-                    return steps
-                steps.append(ledger.take())
+        emptied: list[Ledger] = []
+        for ledger in ledgers:
+            if not self._drain(ledger, steps, now, room):
+                break
+            emptied.append(ledger)
+        for ledger in emptied:  # not one by one above: to find a dict's first key takes time where many were deleted
             del ledgers[ledger]
         return steps
+
+    def _drain(self, ledger: Ledger, steps: list[Step], now: float, room: Room) -> bool:
+        """Whether there was room for all that may be written of it now."""
+        while ledger.waiting and ledger.sendable(now):
+            if len(steps) == self.frame_rows or not room.take(ledger.waiting[0].size):
+                return False
+            steps.append(ledger.take())
+        return True

@@ -54,7 +54,8 @@ class Sequence:
     async def step(self, value: Value, *, timeout: float | None = None) -> Result:  # noqa: ASYNC109 (it travels)
         """The next chunk: [time, *shape] for a model of one input, else a dict by name or a tuple in the spec's order.
 
-        Returns [time, *shape], or [*shape] for an output without time axis; of several outputs a dict by name.
+        Returns [time, *shape], or [*shape] for an output without time axis; of several outputs a dict by name. The
+        arrays are the caller's own: nobody else has them, and they keep nothing else in memory.
         `timeout` in seconds counts from this call on (default: `Settings.patience`). Numbers are converted: any to
         float32, integers to int64. Several steps may be under way: they are applied in the order of the calls, exactly
         once each, through any loss of connection. When one fails, those called before that was known fail with

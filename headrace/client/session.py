@@ -72,8 +72,8 @@ class Session:
         """Raises InvalidInput if no frame has room for it, or the error of which the ledger died."""
         if ledger.phase is Phase.DEAD or ledger.closed is not None:
             raise again(ledger.error)
-        if too_large := self._step_too_large(step):
-            raise too_large
+        if not self._outbox.fits(step.size):
+            raise self._step_too_large(step)
         ledger.submit(step)
         self._watch(ledger, step.deadline)
         self._go_on(ledger)
@@ -188,8 +188,8 @@ class Session:
         if error := self._too_large(ledger):
             ledger.fail(error)
         for step in list(ledger.pending()):
-            if error := self._step_too_large(step):
-                step.fail(error)
+            if not self._outbox.fits(step.size):
+                step.fail(self._step_too_large(step))
                 self.give_up(ledger, step)
         self._go_on(ledger)
 
@@ -242,9 +242,7 @@ class Session:
         size = frames.open_bytes(ledger.message())
         return None if self._outbox.fits(size) else InvalidInput(f"an open of {size} bytes {self._fits_no_frame()}")
 
-    def _step_too_large(self, step: Step) -> InvalidInput | None:
-        if self._outbox.fits(frames.step_bytes(step)):
-            return None
+    def _step_too_large(self, step: Step) -> InvalidInput:
         return InvalidInput(f"a step of {step.size} bytes {self._fits_no_frame()}; send it in shorter chunks")
 
     def _fits_no_frame(self) -> str:

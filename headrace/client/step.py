@@ -11,6 +11,8 @@ from .tensors import Result
 
 #: Position of a step that was never sent.
 UNSENT = -1
+#: Bytes of a row's cells in all columns of a frame, and of what stands around a tensor there.
+ROW, TENSOR = 36, 8
 
 
 @dataclass(slots=True, eq=False)
@@ -31,9 +33,10 @@ class Step:
     voided_at: int = 0
     """Which void step of its sequence it is, counted from 1; 0: not void, that is neither failed nor given up."""
     size: int = field(init=False)
+    """Bytes in a frame, at most: its tensors' tags count as if it were alone there."""
 
     def __post_init__(self) -> None:
-        self.size = sum(map(len, self.values))
+        self.size = ROW + TENSOR * len(self.values) + sum(map(len, self.values))
 
     @property
     def end(self) -> int:

@@ -45,13 +45,20 @@ def pack(spec: ModelSpec, value: Value) -> tuple[tuple[bytes, ...], int]:
     The bytes are a copy: the caller may reuse its buffer while the step is under way, and it may be sent twice.
     Raises InvalidInput where the step could not share a frame with others: names, dtype, rank or trailing shape.
     """
+    if len(spec.inputs) == 1 and type(value) is np.ndarray:  # nearly always, and there are many steps
+        array = _cast(spec.inputs[0], value)
+        return (array.tobytes(),), _length(array)
     arrays = [_cast(i, v) for i, v in zip(spec.inputs, _in_order(spec, value), strict=True)]
-    length = len(arrays[0])
-    if any(len(a) != length for a in arrays):
-        raise InvalidInput(f"inputs of one step need equally many time steps, got {[len(a) for a in arrays]}")
+    return tuple([a.tobytes() for a in arrays]), _length(*arrays)
+
+
+def _length(first: Array, *others: Array) -> int:
+    length = len(first)
+    if others and any(len(a) != length for a in others):
+        raise InvalidInput(f"inputs of one step need equally many time steps, got {[length, *map(len, others)]}")
     if not length:
         raise InvalidInput("a step has at least one time step; nothing is there to send")
-    return tuple([a.tobytes() for a in arrays]), length
+    return length
 
 
 def _in_order(spec: ModelSpec, value: Value) -> Sequence[Any]:
@@ -107,5 +114,8 @@ def _rows(output: Output, values: bytes, lengths: NDArray[np.int64]) -> list[Arr
     packed: Array = np.frombuffer(values, dtype).reshape(count, *output.shape)  # [tokens or rows, *shape]
     if not output.time:
         return [np.array(row) for row in packed]
+    if len(lengths) and lengths.min() == lengths.max():
+        rows: Array = packed.reshape(len(lengths), -1, *output.shape)  # [rows, time, *shape]
+        return [row.copy() for row in rows]
     first = starts(lengths)
     return [packed[a:b].copy() for a, b in zip(first.tolist(), (first + lengths).tolist(), strict=True)]

@@ -54,7 +54,7 @@ class Unordered(Ledger):
         self.waiting.append(step)
 
     def sendable(self, now: float) -> bool:
-        return bool(self.waiting) and self.phase is Phase.LIVE and now >= self.not_before
+        return self.phase is Phase.LIVE and now >= self.not_before
 
     def take(self) -> Step:
         step = self.waiting.popleft()

@@ -55,7 +55,7 @@ def test_what_fits_into_no_frame_fails_alone() -> None:
         server.frame_bytes = SMALL
         async with server, Client(server.address, QUICK) as client:
             s = await client.open("sum", "a")
-            with pytest.raises(InvalidInput, match=r"a step of 400 bytes does not fit into a frame, .* 300 here"):
+            with pytest.raises(InvalidInput, match=r"a step of 444 bytes does not fit into a frame, .* 300 here"):
                 await s.step(np.zeros((50, 2)))
             with pytest.raises(InvalidInput, match=r"an open of .* bytes does not fit"):
                 await client.open("sum", "b", tenant="t" * SMALL)

@@ -189,7 +189,7 @@ def test_a_timeout_that_is_none_is_refused_to_its_caller_alone(wait: float) -> N
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("wait", "written"), [(math.inf, 0), (1e300, (1 << 63) - 1), (1e13, (1 << 63) - 1)])
+@pytest.mark.parametrize(("wait", "written"), [(math.inf, 0), (1e300, 10**18), (1e13, 10**18)])
 def test_timeouts_beyond_all_bounds_are_written_as_none_or_the_longest(wait: float, written: int) -> None:
     async def main() -> None:
         async with served() as (server, client):
