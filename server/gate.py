@@ -23,49 +23,68 @@ def weight(command: Command) -> int:
 
 
 class Gate:
-    """Counts what is inside. Used on the event loop alone."""
+    """Counts what is inside. Used on the event loop alone.
+
+    Mutable: `inside`; `_waiters`, who waits for it to sink, and to what. Few wait, and much passes: so a change of the
+    count costs an addition, and only with somebody waiting more.
+    """
 
     def __init__(self, most: int, what: str) -> None:
         self._most, self._what, self.inside = most, what, 0
-        self._empty, self._room = asyncio.Event(), asyncio.Event()
-        self._count(0)
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
     def __repr__(self) -> str:
         return f"Gate({self.inside} of {self._most})"
 
+    @property
+    def over(self) -> bool:
+        """Whether more is inside than may be, which passed through."""
+        return self.inside > self._most
+
     def enter(self, weight: int) -> None:
         """Raises, at once and without effect, Overloaded if it does not fit now, InvalidInput if it never can."""
-        if weight > self._most:
-            raise InvalidInput(
-                f"{weight} steps came at once, and at most {self._most} may be queued {self._what}; "
-                f"send at most {self._most} rows in a frame or request"
-            )
         if self.inside + weight > self._most:
-            raise Overloaded(
-                f"{self.inside} steps are queued {self._what}, at most {self._most} may be; wait for answers and retry",
-                retry_after=0.05,
-            )
-        self._count(weight)
+            raise self._refusal(weight)
+        self.inside += weight
 
     def pass_through(self, weight: int) -> None:
         """For what must not be refused; who lets it in waits for `room` before there is more."""
-        self._count(weight)
+        self.inside += weight
 
     def leave(self, weight: int) -> None:
-        self._count(-weight)
+        self.inside -= weight
+        if self._waiters:
+            self._wake()
 
     async def empty(self) -> None:
         """Returns when all that entered is settled."""
-        await self._empty.wait()
+        await self._sunk_to(0)
 
     async def room(self) -> None:
         """Returns when no more is inside than may be."""
-        await self._room.wait()
+        await self._sunk_to(self._most)
 
-    def _count(self, change: int) -> None:
-        self.inside += change
-        for event, holds in ((self._empty, not self.inside), (self._room, self.inside <= self._most)):
-            if holds:
-                event.set()
-            else:
-                event.clear()
+    async def _sunk_to(self, level: int) -> None:
+        while self.inside > level:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append((level, waiter))
+            await waiter
+
+    def _wake(self) -> None:
+        waiting, self._waiters = self._waiters, []
+        for level, waiter in waiting:
+            if self.inside > level:
+                self._waiters.append((level, waiter))
+            elif not waiter.done():  # else who waited was cancelled
+                waiter.set_result(None)
+
+    def _refusal(self, weight: int) -> InvalidInput | Overloaded:
+        if weight > self._most:
+            return InvalidInput(
+                f"{weight} steps came at once, and at most {self._most} may be queued {self._what}; "
+                f"send at most {self._most} rows in a frame or request"
+            )
+        return Overloaded(
+            f"{self.inside} steps are queued {self._what}, at most {self._most} may be; wait for answers and retry",
+            retry_after=0.05,
+        )

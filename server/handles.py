@@ -27,7 +27,7 @@ MOST_KEYS = 1 << 20
 
 
 class Handles:
-    """Keys of one connection in one lane; a column that grows to the largest key."""
+    """Keys of one connection in one lane; a column that grows to the largest key, and one place that is no key's."""
 
     def __init__(self) -> None:
         self._numbers = np.full(16, UNKNOWN, np.int32)
@@ -43,16 +43,15 @@ class Handles:
         """Raises InvalidInput for a key that would make the table too large."""
         if key >= MOST_KEYS:
             raise InvalidInput(f"key {key} is too large; choose numbers below {MOST_KEYS}, and closed ones again")
-        if key >= len(self._numbers):
-            grown = np.full(max(key + 1, 2 * len(self._numbers)), UNKNOWN, np.int32)
+        if key >= len(self._numbers) - 1:
+            grown = np.full(max(key + 2, 2 * len(self._numbers)), UNKNOWN, np.int32)
             grown[: len(self._numbers)] = self._numbers
             self._numbers = grown
         self._numbers[key] = number
 
     def lookup(self, keys: NDArray[np.uint32]) -> NDArray[np.int32]:
         """[rows] keys → [rows] numbers, or a negative word for why there is none."""
-        inside = keys < len(self._numbers)
-        return np.where(inside, self._numbers[np.where(inside, keys, 0)], np.int32(UNKNOWN))
+        return self._numbers.take(keys, mode="clip")  # keys beyond the column find its last place
 
 
 def why(number: int, key: int) -> HeadraceError:

@@ -15,6 +15,9 @@ from .lane import Lane
 from .sequences import Name
 from .steps import Answers, steps_answered
 
+#: Commands that ask for work; the others end it.
+WORK = (Step, NamedStep, NamedSteps, Open)
+
 #: Characters of a client's name in a message: what it sent may be as large as a frame.
 LONGEST_NAME = 128
 
@@ -54,13 +57,17 @@ class Model:
         Raises at once, without effect, for what asks for work: Overloaded or Unavailable, or InvalidInput for more rows
         than may ever be queued. What ends work always passes.
         """
-        if not isinstance(command, Open | Step | NamedStep | NamedSteps):
-            self._gate.pass_through(weight(command))
-        elif self.draining:
-            raise Unavailable("the server is shutting down; go on with another replica", retry_after=1.0)
+        if isinstance(command, WORK):
+            self.enter(weight(command))
         else:
-            self._gate.enter(weight(command))
+            self._gate.pass_through(weight(command))
         lane.post(command)
+
+    def enter(self, steps: int) -> None:
+        """Counts steps that will be posted to a lane soon, as `submit` does those that it posts; raises as it does."""
+        if self.draining:
+            raise Unavailable("the server is shutting down; go on with another replica", retry_after=1.0)
+        self._gate.enter(steps)
 
     def handled(self, weight: int) -> None:
         """Opens, cancels and closes of that weight were handled: whoever submitted them learnt it by a Barrier."""
@@ -72,7 +79,7 @@ class Model:
 
     def deliver(self, answers: Answers) -> None:
         """Answers of a lane, on the event loop."""
-        self._gate.leave(sum(steps_answered(answer) for _, answer in answers))
+        self._gate.leave(sum([steps_answered(answer) for _, answer in answers]))
         for sink, answer in answers:
             sink.deliver(answer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,12 @@ from .errors import error_code, message, milliseconds
 #: About the size of the largest reply frame, unless a single batch's answer is larger.
 FRAME_BYTES = 1 << 20
 
-#: What a row without timeout waits.
-FOREVER = np.inf
+#: Rows for which the columns that mostly hold one value are made beforehand; those of larger frames are made anew.
+ORDINARY = 1024
+ONES = np.ones(ORDINARY, POSITIONS)
+ONES_CELLS = ONES.tobytes()
+NO_NUMBERS = np.full(ORDINARY, STATELESS, np.int32)
+NO_DEADLINES = np.full(ORDINARY, np.inf)
 
 #: No frame can hold as many time steps: lengths are cut to it, so that their sum cannot overflow.
 MOST_TOKENS = 1 << 40
@@ -35,34 +40,41 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Each [rows]."""
+    """Each [rows]; tokens: the sum of the lengths."""
 
     keys: NDArray[np.uint32]
     positions: Rows
     lengths: Rows
-
-    def take(self, rows: NDArray[np.bool_]) -> Columns:
-        return Columns(self.keys[rows], self.positions[rows], self.lengths[rows])
+    tokens: int
 
 
 def read_columns(steps: pb.Steps) -> Columns:
     """Raises InvalidInput if the columns differ in length."""
     keys, positions = _column(steps.keys, KEYS, "keys"), _column(steps.positions, POSITIONS, "positions")
-    lengths = _column(steps.lengths, POSITIONS, "lengths").clip(0, MOST_TOKENS)
+    lengths, tokens = _lengths(steps.lengths)
     if not len(keys) == len(positions) == len(lengths):
         rows = f"{len(keys)} keys, {len(positions)} positions and {len(lengths)} lengths"
         raise InvalidInput(f"the columns of a frame need one cell for each row; this one has {rows}")
-    return Columns(keys, positions, lengths)
+    return Columns(keys, positions, lengths, tokens)
+
+
+def _lengths(cells: bytes) -> tuple[Rows, int]:
+    """[rows], none below 0, and their sum. Mostly all are 1, which a comparison of bytes tells without arithmetic."""
+    if len(cells) % POSITIONS.itemsize == 0 and ONES_CELLS.startswith(cells):
+        rows = len(cells) // POSITIONS.itemsize
+        return ONES[:rows], rows
+    lengths = _column(cells, POSITIONS, "lengths").clip(0, MOST_TOKENS)
+    return lengths, int(lengths.sum())
 
 
 def placed(steps: Steps) -> tuple[Steps, list[Failed]]:
     """The rows whose positions can be meant, and what the others hear: below 0 the lanes have words of their own."""
-    wrong = steps.positions < 0
-    if not wrong.any():
+    if steps.positions.min() >= 0:
         return steps, []
+    wrong = steps.positions < 0
     error = InvalidInput("a step's position counts the time steps before it: 0 or more")
     below = steps.take(wrong)
-    return steps.take(~wrong), failed_rows(Columns(below.keys, below.positions, below.lengths), error)
+    return steps.take(~wrong), failed_rows(below.keys, below.positions, error)
 
 
 def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, now: float) -> Steps:
@@ -74,10 +86,10 @@ def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, n
     if len(steps.values) != len(spec.inputs):
         names = ", ".join(i.name for i in spec.inputs)
         raise InvalidInput(f"{spec.name} takes {len(spec.inputs)} inputs ({names}), the frame has {len(steps.values)}")
-    tokens = int(lengths.sum())
-    values = tuple(_values(cells, given, tokens) for cells, given in zip(steps.values, spec.inputs, strict=True))
-    numbers = np.full(len(keys), STATELESS, np.int32)
-    return Steps(sink, keys, numbers, positions, lengths, acked, _deadlines(steps, len(keys), now), now, values)
+    tokens, rows = columns.tokens, len(keys)
+    values = tuple([_values(cells, given, tokens) for cells, given in zip(steps.values, spec.inputs, strict=True)])
+    numbers, deadlines = _filled(NO_NUMBERS, rows), _deadlines(steps, rows, now)
+    return Steps(sink, keys, numbers, positions, lengths, acked, deadlines, now, values)
 
 
 def read_cancels(cancels: pb.Cancels) -> tuple[NDArray[np.uint32], Rows]:
@@ -101,20 +113,25 @@ def _column(cells: bytes, dtype: np.dtype[np.generic], name: str) -> Array:
 
 
 def _values(cells: bytes, given: Input, tokens: int) -> Array:
-    need = tokens * int(np.prod(given.shape)) * CELLS[given.dtype].itemsize
+    need = tokens * prod(given.shape) * CELLS[given.dtype].itemsize
     if len(cells) != need:
         shape = f"[{tokens}, {', '.join(map(str, given.shape))}]" if given.shape else f"[{tokens}]"
         raise InvalidInput(f"{given.name} must be {given.dtype} {shape}, {need} bytes; the frame has {len(cells)}")
     return np.frombuffer(cells, CELLS[given.dtype]).reshape(tokens, *given.shape)
 
 
+def _filled(constant: Array, rows: int) -> Array:
+    """[rows] of the one value that `constant` holds; not to be written to."""
+    return constant[:rows] if rows <= ORDINARY else np.full(rows, constant[0])
+
+
 def _deadlines(steps: pb.Steps, rows: int, now: float) -> Array:
     if not steps.timeouts_us:
-        return np.full(rows, FOREVER)
+        return _filled(NO_DEADLINES, rows)
     timeouts = _column(steps.timeouts_us, TIMES, "timeouts_us")
     if len(timeouts) not in (1, rows):
         raise InvalidInput(f"timeouts_us has {len(timeouts)} cells for {rows} rows; give one a row, or one for all")
-    deadlines = np.where(timeouts == 0, FOREVER, now + timeouts * 1e-6)
+    deadlines = np.where(timeouts == 0, np.inf, now + timeouts * 1e-6)
     return np.broadcast_to(deadlines, (rows,))
 
 
@@ -122,7 +139,7 @@ def in_frames(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
     """The answers in their order, cut where a reply frame would grow beyond FRAME_BYTES of outputs."""
     frame, size = list[Answer](), 0
     for answer in answers:
-        more = sum(y.nbytes for y in answer.outputs) if isinstance(answer, Stepped) else 0
+        more = sum([y.nbytes for y in answer.outputs]) if isinstance(answer, Stepped) else 0
         if frame and size + more > FRAME_BYTES:
             yield frame
             frame, size = [], 0
@@ -137,8 +154,13 @@ def write_reply(answers: Iterable[Answer]) -> pb.Reply:
     reply, closed = pb.Reply(), list[int]()
     for answer in answers:
         match answer:
-            case Stepped():
-                reply.stepped.append(_stepped(answer))
+            case Stepped(keys, positions, lengths, outputs):
+                reply.stepped.add(
+                    keys=keys.tobytes(),
+                    positions=positions.tobytes(),
+                    lengths=lengths.tobytes(),
+                    values=[y.tobytes() for y in outputs],
+                )
             case Opened():
                 reply.opened.add(
                     key=answer.key, version=answer.version, position=answer.position, resumed=answer.resumed
@@ -147,17 +169,9 @@ def write_reply(answers: Iterable[Answer]) -> pb.Reply:
                 reply.errors.append(_error(answer))
             case Closed():
                 closed += answer.keys
-    reply.closed = np.array(closed, KEYS).tobytes()
+    if closed:
+        reply.closed = np.array(closed, KEYS).tobytes()
     return reply
-
-
-def _stepped(answer: Stepped) -> pb.Stepped:
-    return pb.Stepped(
-        keys=answer.keys.tobytes(),
-        positions=answer.positions.tobytes(),
-        lengths=answer.lengths.tobytes(),
-        values=[y.tobytes() for y in answer.outputs],
-    )
 
 
 def _error(answer: Failed) -> pb.Error:
@@ -172,7 +186,7 @@ def _error(answer: Failed) -> pb.Error:
     )
 
 
-def failed_rows(columns: Columns, error: HeadraceError) -> list[Failed]:
-    """Every row of a frame that cannot be read further than its columns."""
-    rows = zip(columns.keys.tolist(), columns.positions.tolist(), strict=True)
+def failed_rows(keys: NDArray[np.uint32], positions: Rows, error: HeadraceError) -> list[Failed]:
+    """Every row of a frame that cannot be read further than these columns."""
+    rows = zip(keys.tolist(), positions.tolist(), strict=True)
     return [Failed(key, position, error) for key, position in rows]

@@ -20,7 +20,6 @@ from ..lane import Lane
 from ..models import Model, Models
 from ..steps import Answer, Closed, Failed, Stepped, Steps, steps_answered
 from .frames import (
-    Columns,
     Malformed,
     failed_rows,
     in_frames,
@@ -52,6 +51,11 @@ def read_mode(mode: int) -> Mode:
     return MODES[mode]
 
 
+def alike(one: Model, other: Model) -> bool:
+    """Whether the same columns can hold steps of both: versions of one model."""
+    return (one.spec.name, one.spec.inputs) == (other.spec.name, other.spec.inputs)
+
+
 class Stream:
     """On the event loop. Mutable: `_keys`; `_outbox`, what is to be written; `_posted`, what a frame asks of the lanes.
 
@@ -76,7 +80,8 @@ class Stream:
     def deliver(self, answer: Answer) -> None:
         """An answer of a lane."""
         self._gate.leave(steps_answered(answer))
-        self._keys.heard(answer)
+        if not isinstance(answer, Stepped):  # most are, and say nothing of keys
+            self._keys.heard(answer)
         self._put(answer)
 
     def finish(self) -> None:
@@ -106,7 +111,8 @@ class Stream:
         try:
             async for request in requests:
                 self._take(request)
-                await self._room()
+                if self._gate.over or self._waiting > self._unwritten:
+                    await self._room()
             await self._gate.empty()
         except Exception as error:
             log.exception("a frame met a fault of ours; its connection ends")
@@ -137,7 +143,8 @@ class Stream:
         except InvalidInput as error:
             self._say(Failed(None, None, error))
         finally:
-            self._follow_up()
+            if self._posted:
+                self._follow_up()
 
     def _say(self, *answers: Failed) -> None:
         """Answers given here, to what never passed the gate."""
@@ -203,44 +210,49 @@ class Stream:
 
     def _steps(self, steps: pb.Steps) -> None:
         columns = read_columns(steps)
-        codes = self._keys.lookup(columns.keys)
-        if not len(codes):
+        if not len(columns.keys):
             return
-        if codes.min() < 0:
-            self._unopened(columns.take(codes < 0))
-            if codes.max() < 0:
+        codes = self._keys.lookup(columns.keys)
+        least, most = int(codes.min()), int(codes.max())
+        if least < 0:
+            self._unopened(columns.keys[codes < 0], columns.positions[codes < 0])
+            if most < 0:
                 return
-        model = self._keys.route(int(codes.max())).model
+        model = self._keys.route(most).model
         try:
             rows = read_steps(steps, columns, model.spec, self, self._clock())
         except InvalidInput as error:
-            self._say(*failed_rows(columns.take(codes >= 0), error))
+            self._say(*failed_rows(columns.keys[codes >= 0], columns.positions[codes >= 0], error))
             return
-        for code in range(int(codes.max()) + 1) if codes.min() != codes.max() else (int(codes[0]),):
+        if least == most:  # as most frames: all its rows go one way
+            self._submit(self._keys.route(most), model, rows)
+            return
+        for code in range(most + 1):
             self._submit(self._keys.route(code), model, rows.take(codes == code))
 
     def _submit(self, route: Route, model: Model, steps: Steps) -> None:
-        if route.lane is not None:
+        if len(steps) and route.lane is not None:
             steps, wrong = placed(steps)
             self._say(*wrong)
         if not len(steps):
             return
         try:
-            if (route.model.spec.name, route.model.spec.inputs) != (model.spec.name, model.spec.inputs):
+            if route.model is not model and not alike(route.model, model):
                 raise InvalidInput(f"a frame has steps of one model; this one has some of {model.spec.name} too")
             self._enter(route, Step(steps))
         except HeadraceError as error:
-            self._say(*failed_rows(Columns(steps.keys, steps.positions, steps.lengths), error))
+            self._say(*failed_rows(steps.keys, steps.positions, error))
 
     def _enter(self, route: Route, step: Step) -> None:
         """Counts until its rows are answered. Raises as `Model.submit` does, without effect."""
-        self._gate.enter(weight(step))
+        rows = len(step.steps)
+        self._gate.enter(rows)
         try:
             route.model.submit(route.pick(), step)
         except HeadraceError:
-            self._gate.leave(weight(step))
+            self._gate.leave(rows)
             raise
 
-    def _unopened(self, columns: Columns) -> None:
-        for key, position in zip(columns.keys.tolist(), columns.positions.tolist(), strict=True):
+    def _unopened(self, keys: NDArray[np.uint32], positions: NDArray[np.int64]) -> None:
+        for key, position in zip(keys.tolist(), positions.tolist(), strict=True):
             self._say(Failed(key, position, self._keys.why(key)))
