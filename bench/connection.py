@@ -53,9 +53,18 @@ class Connection:
 
     async def read(self) -> pb.Reply:
         """The next reply. Raises RuntimeError if it tells of an error, or the stream ended."""
+        reply = await self.read_or_end()
+        if reply is None:
+            raise RuntimeError("the server ended the stream")
+        return reply
+
+    async def read_or_end(self) -> pb.Reply | None:
+        """None at the end of the stream. Raises RuntimeError if the reply tells of an error."""
         reply = await self._call.read()
-        if not isinstance(reply, pb.Reply) or reply.errors:
-            raise RuntimeError(f"the server refused: {reply.errors[0].message if reply else 'the stream ended'}")
+        if not isinstance(reply, pb.Reply):
+            return None
+        if reply.errors:
+            raise RuntimeError(f"the server refused: {reply.errors[0].message}")
         return reply
 
     async def close(self, rows: int) -> None:
@@ -67,8 +76,13 @@ class Connection:
             while closed < len(closes):
                 closed += len((await self.read()).closed)
 
-    async def end(self) -> None:
+    async def finish(self) -> None:
+        """Nothing more is written; what is under way will still be answered."""
         await self._call.done_writing()
+
+    async def end(self) -> None:
+        """In peace: all that the server still says is read."""
+        await self.finish()
         while await self._call.read() is not grpc.aio.EOF:
             pass
 

@@ -6,14 +6,26 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from .clients import clients
 from .figures import Figure, Measure
+from .lanes import lanes
+from .lone import lone
+from .messages import messages
+from .poisson import poisson
 from .site import Site
 from .speed import speed
 
 #: Rounds, and seconds of a turn: for figures, and to try it out.
 FULL, QUICK = (5, 2.0), (1, 0.3)
 
-OURS: dict[str, Callable[[Site], list[Figure]]] = {"speed": speed}
+OURS: dict[str, Callable[[Site], list[Figure]]] = {
+    "speed": speed,
+    "lanes": lanes,
+    "tasks": clients,
+    "messages": messages,
+    "lone": lone,
+    "poisson": poisson,
+}
 
 
 def measures(*, quick: bool) -> dict[str, Measure]:
