@@ -7,13 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from .clients import clients
+from .crowd import sequences
 from .figures import Figure, Measure
 from .lanes import lanes
+from .leak import leak
 from .lone import lone
 from .messages import messages
 from .poisson import poisson
+from .rolling import ragged
 from .site import Site
 from .speed import speed
+from .start import start
 
 #: Rounds, and seconds of a turn: for figures, and to try it out.
 FULL, QUICK = (5, 2.0), (1, 0.3)
@@ -25,6 +29,10 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "messages": messages,
     "lone": lone,
     "poisson": poisson,
+    "sequences": sequences,
+    "start": start,
+    "ragged": ragged,
+    "leak": leak,
 }
 
 
