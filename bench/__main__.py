@@ -1,4 +1,7 @@
-"""`python -m bench [NAME …] [--check] [--quick]`, from the root of the repository: some measurements, or all."""
+"""`python -m bench [NAME …] [--check] [--quick]`, from the root of the repository: some measurements, or all.
+
+`python -m bench docs` measures nothing: it puts what was measured last into docs/performance.md.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from . import docs
 from .figures import Figure, Measure, Record, short, table
 from .machine import Machine
 from .measures import measures
@@ -18,6 +22,8 @@ RESULTS = Path("bench/results")
 #: The table needs so many, also where the output is no terminal.
 COLUMNS = 140
 
+DOCS = "docs"
+
 
 def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
     """Measures, prints a table, writes `results/NAME.json` for each.
@@ -25,8 +31,11 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     Raises SystemExit with what failed; with --check also with the rows that fall short.
     """
     given = _parser().parse_args(arguments)
-    problems = run(measures(quick=given.quick), given.names, results, wide(), check=given.check)
-    if problems:
+    if given.names == [DOCS]:
+        print(docs.told(docs.PAGE, docs.write(results, docs.PAGE)))
+        return
+    figures, problems = run(measures(quick=given.quick), given.names, results, wide(), keep=not given.quick)
+    if problems := problems + (short(figures) if given.check else []):
         raise SystemExit("\n".join(problems))
 
 
@@ -36,35 +45,39 @@ def wide() -> Console:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description="What the server adds to bare ONNX Runtime, measured.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(measures(quick=False))}; else all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(measures(quick=False))}; or {DOCS}")
     parser.add_argument("--check", action="store_true", help="exit 1 and name the rows that fall short")
-    parser.add_argument("--quick", action="store_true", help="to try it out: too short for figures to be believed")
+    parser.add_argument("--quick", action="store_true", help="to try it out: too short to be believed, and not kept")
     return parser
 
 
-def run(known: dict[str, Measure], names: Sequence[str], results: Path, console: Console, *, check: bool) -> list[str]:
+def run(
+    known: dict[str, Measure], names: Sequence[str], results: Path, console: Console, *, keep: bool
+) -> tuple[list[Figure], list[str]]:
     """One measurement after the other; one that fails does not keep the others from their turn.
 
-    Returns what failed and, if they are checked, the rows that fall short. Raises SystemExit for unknown names.
+    keep: whether `results/NAME.json` is written. Returns what was found and what failed. Raises SystemExit for unknown
+    names.
     """
     if unknown := set(names) - known.keys():
         raise SystemExit(f"unknown measurement {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     results.mkdir(parents=True, exist_ok=True)
     found: list[Figure] = []
-    problems = []
+    failed: list[str] = []
     for name in names or known:
         try:
-            found += one(name, known[name], results, console)
+            found += one(name, known[name], results, console, keep=keep)
         except Exception as error:  # whatever it is, the others are still worth having
             traceback.print_exc()
-            problems.append(f"{name}: {type(error).__name__}: {error}")
-    return problems + (short(found) if check else [])
+            failed.append(f"{name}: {type(error).__name__}: {error}")
+    return found, failed
 
 
-def one(name: str, measure: Measure, results: Path, console: Console) -> list[Figure]:
+def one(name: str, measure: Measure, results: Path, console: Console, *, keep: bool) -> list[Figure]:
     console.rule(name)
     figures = measure(results)
-    Record(name, Machine.here(), tuple(figures)).write(results)
+    if keep:
+        Record(name, Machine.here(), tuple(figures)).write(results)
     console.print(table(figures))
     return figures
 

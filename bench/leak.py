@@ -94,7 +94,7 @@ def leak(site: Site) -> list[Figure]:
     with site.server() as server:
         progress = site.load(churned(server, spec, generations))
     steps, sizes = [s.steps / 1e6 for s in progress.samples], [s.resident / 2**20 for s in progress.samples]
-    line(site.results / "leak.png", steps, sizes, "million steps", "resident, MiB")
+    line(site.pictures / "leak.png", steps, sizes, "million steps", "resident, MiB")
     return figures(progress, time.perf_counter() - began)
 
 

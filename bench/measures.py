@@ -14,6 +14,7 @@ from .leak import leak
 from .lone import lone
 from .messages import messages
 from .poisson import poisson
+from .profile import profile
 from .rolling import ragged
 from .site import Site
 from .speed import speed
@@ -22,6 +23,7 @@ from .start import start
 #: Rounds, and seconds of a turn: for figures, and to try it out.
 FULL, QUICK = (5, 2.0), (1, 0.3)
 
+#: In the order in which they run.
 OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "speed": speed,
     "lanes": lanes,
@@ -33,14 +35,20 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "start": start,
     "ragged": ragged,
     "leak": leak,
+    "profile": profile,
 }
+
+#: Those that need to know no more than where results go.
+OTHERS: dict[str, Measure] = {}
 
 
 def measures(*, quick: bool) -> dict[str, Measure]:
-    """In the order in which they run. quick: as short as can be."""
+    """All of them. quick: as short as can be, their pictures in a folder of that name."""
+    return {name: partial(_here, measure, quick) for name, measure in OURS.items()} | OTHERS
+
+
+def _here(measure: Callable[[Site], list[Figure]], quick: bool, results: Path) -> list[Figure]:
     rounds, seconds = QUICK if quick else FULL
-    return {name: partial(_here, measure, rounds, seconds) for name, measure in OURS.items()}
-
-
-def _here(measure: Callable[[Site], list[Figure]], rounds: int, seconds: float, results: Path) -> list[Figure]:
-    return measure(Site(results, rounds, seconds))
+    pictures = results / "quick" if quick else results
+    pictures.mkdir(exist_ok=True)
+    return measure(Site(results, pictures, rounds, seconds))

@@ -138,7 +138,7 @@ def poisson(site: Site) -> list[Figure]:
 
         rounds = site.repeat(one_round)
     histogram(
-        site.results / "poisson.png",
+        site.pictures / "poisson.png",
         1e3 * np.concatenate([each.latencies for each in rounds]),
         "latency of a step from when it was due, ms",
         {f"{MOST:g} x a full batch": 1e3 * MOST * median(each.full for each in rounds)},

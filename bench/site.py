@@ -26,12 +26,13 @@ ANSWER = 4 * OUTPUTS
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """rounds: how often each side has its turn; seconds: how long a turn is, about.
+    """results, pictures: folders; rounds: how often each side has its turn; seconds: how long a turn is, about.
 
     The server has the first core, whatever loads it the last one; the bare runtime runs on the server's.
     """
 
     results: Path
+    pictures: Path
     rounds: int
     seconds: float
     server_core: set[int] = field(default_factory=lambda: cores()[0])
