@@ -19,7 +19,7 @@ from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, open_sequence, start_named
 from .state import State, wants_reply_kept
-from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures
+from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds, same
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ class Admission:
             case Close():
                 return [(command.sink, Closed(command.keys))]
             case Leave():
-                gone, error = self.state.scheduler.withdraw_of(command.sink), Cancelled("the caller is gone")
+                gone = self.state.scheduler.withdraw_of(command.sink, command.keys)
+                error = Cancelled("the caller is gone")
                 return [answer for piece in gone for answer in failures(piece, error)]
             case _:
                 assert_never(command)
@@ -104,17 +105,17 @@ class Admission:
         return answers
 
     def _keyed(self, steps: Steps, now: float) -> Answers:
-        numbers = self.state.handles[steps.sink].lookup(steps.keys)
-        known = numbers >= 0
-        answers: Answers = [(steps.sink, _not_known(steps, numbers, row)) for row in np.flatnonzero(~known).tolist()]
-        return answers + self._numbered(steps.numbered(numbers).take(known), now)
+        steps = steps.numbered(self.state.handles[steps.sink].lookup(steps.keys))
+        known = steps.numbers >= 0
+        told = [] if holds(known) else [(steps.sink, _not_known(steps, row)) for row in np.flatnonzero(~known).tolist()]
+        return told + self._numbered(steps.take(known), now)
 
     def _named(self, command: NamedStep, step: Steps, now: float) -> Answers:
         try:
             number, told = start_named(self.state, command, now)
         except HeadraceError as error:
             return failures(step, error)
-        column = np.array([number], np.int32)
+        column = np.array([number])
         answers = self._numbered(step.numbered(column), now)
         if command.end and not any(isinstance(answer, Failed) for _, answer in answers):
             self.state.sequences.closing[number] = True
@@ -123,6 +124,8 @@ class Admission:
 
     def _numbered(self, steps: Steps, now: float) -> Answers:
         """Rows whose sequences are live. Rows of one sequence in one frame are admitted one after the other."""
+        if self.state.sequences.distinct(steps.numbers):
+            return self._admit(steps, now)
         answers: Answers = []
         while len(steps):
             first = self.state.sequences.first_of_each(steps.numbers)
@@ -132,20 +135,40 @@ class Admission:
 
     def _admit(self, steps: Steps, now: float) -> Answers:
         """Rows of different live sequences."""
-        sequences = self.state.sequences
-        sequences.used[steps.numbers] = now
-        self.state.kept.acknowledge(steps.numbers, np.where(wants_reply_kept(steps), steps.acked, -1))
+        self.state.sequences.used[steps.numbers] = now
+        if self._straight_on(steps):
+            self._enqueue(steps)
+            return []
+        kept = wants_reply_kept(steps)
+        self.state.kept.acknowledge(steps.numbers[kept], steps.acked[kept])
         steps, answers = self._in_place(steps)
         steps, over = self._going_on(steps)
         steps, full = self._with_room(steps)
-        kept = wants_reply_kept(steps)
-        self.state.kept.reserve(steps.numbers[kept], steps.lengths[kept])
-        idle = sequences.pending[steps.numbers] == 0
-        sequences.expected[steps.numbers] += steps.lengths
-        sequences.pending[steps.numbers] += 1
-        self.state.scheduler.add(steps.take(idle))
-        self.state.scheduler.park(steps.take(~idle))
+        self._enqueue(steps)
         return [*answers, *over, *full]
+
+    def _straight_on(self, steps: Steps) -> bool:
+        """The usual case of all that follows in `_admit`, in few operations: every row begins where its sequence
+        stands, behind nothing that is pending, and the reply before it has arrived. Its room is reserved then."""
+        sequences, numbers = self.state.sequences, steps.numbers
+        return (
+            self.spec.chunk.exactly is None
+            and same(sequences.expected[numbers], steps.positions)
+            and not np.count_nonzero(sequences.pending[numbers])
+            and not np.count_nonzero(sequences.closing[numbers])
+            and self.state.kept.pass_on(numbers, steps.lengths, steps.acked)
+        )
+
+    def _enqueue(self, steps: Steps) -> None:
+        """Rows that are admitted: behind what is pending of their sequences."""
+        sequences, numbers = self.state.sequences, steps.numbers
+        pending = sequences.pending[numbers]
+        sequences.expected[numbers] = steps.positions + steps.lengths
+        sequences.pending[numbers] = pending + 1
+        if busy := np.count_nonzero(pending):
+            self.state.scheduler.park(steps.take(pending > 0))
+        if busy < len(steps):
+            self.state.scheduler.add(steps.take(pending == 0))
 
     def _sound(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows that the spec allows, and what the others are told."""
@@ -158,9 +181,12 @@ class Admission:
 
     def _in_place(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows that begin where their sequences stand; the others are repetitions, or wrong."""
-        expected = self.state.sequences.expected[steps.numbers]
-        steps = steps.placed(np.where(steps.positions == NEXT, expected, steps.positions))
+        expected, anywhere = self.state.sequences.expected[steps.numbers], steps.positions == NEXT
+        if np.count_nonzero(anywhere):
+            steps = steps.placed(np.where(anywhere, expected, steps.positions))
         fits = (steps.positions == expected) & ~self.state.sequences.closing[steps.numbers]
+        if holds(fits):
+            return steps, []
         answers: Answers = []
         for row in np.flatnonzero(~fits).tolist():
             answers += self._repeated(steps.take(np.array([row])), int(expected[row]))
@@ -178,8 +204,7 @@ class Admission:
 
     def _going_on(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows of sequences that have not ended with a shorter step."""
-        over = ended(self.spec.chunk, steps.positions)
-        if not over.any():
+        if self.spec.chunk.exactly is None or not np.count_nonzero(over := ended(self.spec.chunk, steps.positions)):
             return steps, []
         error = InvalidInput(
             f"the sequence has ended: its last step was shorter than the {self.spec.chunk.exactly} time steps of the "
@@ -188,11 +213,11 @@ class Admission:
         return steps.take(~over), failures(steps.take(over), error)
 
     def _with_room(self, steps: Steps) -> tuple[Steps, Answers]:
-        """The rows whose replies can be kept until they are acknowledged."""
+        """The rows whose replies can be kept until they are acknowledged, with room reserved for them."""
         kept = wants_reply_kept(steps)
         fits = ~kept
-        fits[kept] = self.state.kept.fits(steps.numbers[kept], steps.lengths[kept])
-        if fits.all():
+        fits[kept] = self.state.kept.reserve(steps.numbers[kept], steps.lengths[kept])
+        if holds(fits):
             return steps, []
         error = Overloaded(
             f"{MOST_STEPS} replies or {MOST_BYTES >> 10} KiB of them (or all that may be kept) are not acknowledged; "
@@ -220,9 +245,9 @@ class Admission:
         """Its queued rows fail, and those of others that were queued behind them; its sequences have no owner now."""
         state, error = self.state, Cancelled("the caller is gone")
         answers: Answers = []
-        for piece in state.scheduler.withdraw_of(command.sink):
+        for piece in state.scheduler.withdraw_of(command.sink, command.keys):
             answers += state.fail(piece, error)
-        for number, position in state.scheduler.parked_of(command.sink):
+        for number, position in state.scheduler.parked_of(command.sink, command.keys):
             answers += state.fail_from(number, position, error)
         for number in state.handles.pop(command.sink, Handles()):
             state.sequences.owner[number] = None
@@ -235,9 +260,9 @@ def _one_by_one(command: NamedSteps) -> Iterator[NamedStep]:
         yield NamedStep(command.steps.take(np.array([row])), name, start, end)
 
 
-def _not_known(steps: Steps, numbers: NDArray[np.int32], row: int) -> Failed:
+def _not_known(steps: Steps, row: int) -> Failed:
     key = int(steps.keys[row])
-    return Failed(key, int(steps.positions[row]), why(int(numbers[row]), key))
+    return Failed(key, int(steps.positions[row]), why(int(steps.numbers[row]), key))
 
 
 def _off_place(position: int, length: int, expected: int) -> WrongPosition:

@@ -11,7 +11,7 @@ from headrace.errors import InvalidInput
 from headrace.ragged import starts
 from headrace.spec import Chunk, Input, ModelSpec
 
-from .steps import Array, Rows, Steps
+from .steps import Array, Rows, Steps, single
 
 Mask = NDArray[np.bool_]
 Problem = tuple[Mask, InvalidInput]
@@ -22,7 +22,8 @@ def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
 
     Shapes and dtypes are right already: the wire layer cannot build `Steps` otherwise.
     """
-    yield from _lengths(spec, steps.lengths)
+    if not _lengths_fit(spec.chunk, steps.lengths):
+        yield from _lengths(spec, steps.lengths)
     for given, values in zip(spec.inputs, steps.values, strict=True):
         yield from _values(given, values, steps.lengths)
 
@@ -33,6 +34,13 @@ def ended(chunk: Chunk, positions: Rows) -> Mask:
         return np.zeros(len(positions), np.bool_)
     mask: Mask = positions % chunk.exactly != 0
     return mask
+
+
+def _lengths_fit(chunk: Chunk, lengths: Rows) -> bool:
+    """Whether the model takes every step, as far as its length goes."""
+    if chunk.exactly is not None and not chunk.padded_end:
+        return not np.count_nonzero(lengths != chunk.exactly)
+    return single(lengths) or not np.count_nonzero((lengths < 1) | (lengths > chunk.longest))
 
 
 def _lengths(spec: ModelSpec, lengths: Rows) -> Iterator[Problem]:
@@ -50,21 +58,18 @@ def _lengths(spec: ModelSpec, lengths: Rows) -> Iterator[Problem]:
 
 def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:
     if values.dtype.kind == "f":
-        # A sum is finite only if all its terms are, but may overflow: so it can acquit cheaply, and not convict.
-        with np.errstate(invalid="ignore"):  # inf - inf
-            total = values.sum(dtype=np.float64)
-        if not np.isfinite(total):
-            message = f"{given.name} holds NaN or infinity; send finite numbers"
-            yield from _broken(_rows_with(~np.isfinite(values), lengths), message)
+        finite = np.isfinite(values)
+        if np.count_nonzero(finite) < finite.size:
+            yield _rows_with(~finite, lengths), InvalidInput(f"{given.name} holds NaN or infinity; send finite numbers")
     elif given.vocabulary is not None:
-        message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; use the model's symbols"
-        yield from _broken(_rows_with((values < 0) | (values >= given.vocabulary), lengths), message)
+        outside = (values < 0) | (values >= given.vocabulary)
+        if np.count_nonzero(outside):
+            message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; use the model's symbols"
+            yield _rows_with(outside, lengths), InvalidInput(message)
 
 
 def _rows_with(bad: Array, lengths: Rows) -> Mask:
     """[tokens, ...] → [rows]: whether any cell of a row is bad."""
-    if not bad.any():
-        return np.zeros(len(lengths), np.bool_)
     tokens = bad.reshape(len(bad), -1).any(axis=1)
     count = np.concatenate([[0], np.cumsum(tokens)])
     first = starts(lengths)

@@ -81,9 +81,13 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The caller is gone: its queued rows are dropped, its sequences live on without owner until resumed or expired."""
+    """The caller is gone: its queued rows are dropped, its sequences live on without owner until resumed or expired.
+
+    With `keys` it is one of several behind a sink, who has no sequences: only rows with these keys are dropped.
+    """
 
     sink: Sink
+    keys: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from headrace.errors import HeadraceError, InvalidInput, TakenOver, UnknownSequence
 
+from .steps import Array
+
 #: What a key stands for when it is no sequence any more (numbers of sequences are 0 and above).
 UNKNOWN, CLOSED, EXPIRED, TAKEN = -2, -3, -4, -5
 
@@ -30,7 +32,7 @@ class Handles:
     """Keys of one connection in one lane; a column that grows to the largest key, and one place that is no key's."""
 
     def __init__(self) -> None:
-        self._numbers = np.full(16, UNKNOWN, np.int32)
+        self._numbers = np.full(16, UNKNOWN)
 
     def __iter__(self) -> Iterator[int]:
         """The numbers of the sequences that the connection owns."""
@@ -44,12 +46,12 @@ class Handles:
         if key >= MOST_KEYS:
             raise InvalidInput(f"key {key} is too large; choose numbers below {MOST_KEYS}, and closed ones again")
         if key >= len(self._numbers) - 1:
-            grown = np.full(max(key + 2, 2 * len(self._numbers)), UNKNOWN, np.int32)
+            grown = np.full(max(key + 2, 2 * len(self._numbers)), UNKNOWN)
             grown[: len(self._numbers)] = self._numbers
             self._numbers = grown
         self._numbers[key] = number
 
-    def lookup(self, keys: NDArray[np.uint32]) -> NDArray[np.int32]:
+    def lookup(self, keys: NDArray[np.uint32]) -> Array:
         """[rows] keys → [rows] numbers, or a negative word for why there is none."""
         return self._numbers.take(keys, mode="clip")  # keys beyond the column find its last place
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 
 from headrace.spec import Output
 
-from .steps import Array, Outputs, Rows
+from .steps import NEVER_AGAIN, Array, Outputs, Rows, same, single
 
 #: At most so many steps, and so many bytes unless it is a single one, wait for acknowledgement in a sequence.
 MOST_STEPS = 8
 MOST_BYTES = 64 * 1024
+
+#: `end` of a sequence without a reply in its cell: no step ends there.
+EMPTY = NEVER_AGAIN
 
 
 class Reply(NamedTuple):
@@ -31,80 +35,99 @@ class Reply(NamedTuple):
 
 
 class Kept:
-    """Mutable: `count` and `size` [capacity] with what is reserved or filled, and the replies themselves."""
+    """A reply of one time step is written to its sequence's cell: so the replies of a batch cost one copy an output.
+    Longer ones, and those that find the cell full, are bytes, row by row.
+
+    The cells are memory only once they are written, and at most `most_bytes` of it; where all sequences' would be more
+    there are none, for outputs so large cost more than their bytes objects.
+
+    Mutable: `count` and `size` [capacity] with what is reserved or filled; `end` [capacity], after which position the
+    reply in the cell ends; the cells; and the other replies.
+    """
 
     def __init__(self, capacity: int, outputs: Sequence[Output], most_bytes: int) -> None:
-        self.count = np.zeros(capacity, np.int32)
+        self.count = np.zeros(capacity, np.int64)
         self.size = np.zeros(capacity, np.int64)
         self.total = 0  # bytes, reserved or filled, of all sequences
         self.most_bytes = most_bytes
         self._outputs = outputs
-        cells = [int(np.prod(o.shape)) * np.dtype(o.dtype).itemsize for o in outputs]
-        self._token_bytes = sum(c for o, c in zip(outputs, cells, strict=True) if o.time)
-        self._row_bytes = sum(c for o, c in zip(outputs, cells, strict=True) if not o.time)
-        self._replies: dict[int, list[Reply]] = {}  # at most MOST_STEPS of each sequence, oldest first
+        self._token_bytes = sum(_cell_bytes(o) for o in outputs if o.time)
+        self._row_bytes = sum(_cell_bytes(o) for o in outputs if not o.time)
+        self._end = np.full(capacity, EMPTY)
+        self._celled = capacity * self._unit <= most_bytes
+        self._cells = tuple(np.zeros((capacity if self._celled else 0, *o.shape), o.dtype) for o in outputs)
+        self._others: dict[int, list[Reply]] = {}  # of each sequence, oldest first
 
     def __repr__(self) -> str:
-        return f"Kept(sequences={len(self._replies)}, bytes={self.total})"
+        return f"Kept(sequences={np.count_nonzero(self.count)}, bytes={self.total})"
+
+    @property
+    def _unit(self) -> int:
+        """Bytes of the reply to one time step."""
+        return self._token_bytes + self._row_bytes
 
     def sizes(self, lengths: Rows) -> NDArray[np.int64]:
         """[rows] bytes of the replies to steps of these lengths."""
         return lengths * self._token_bytes + self._row_bytes
 
-    def fits(self, numbers: NDArray[np.int32], lengths: Rows) -> NDArray[np.bool_]:
-        """[rows] whether each reply may be reserved; numbers differ from each other."""
-        sizes, count = self.sizes(lengths), self.count[numbers]
-        alone = count == 0
-        within = (count < MOST_STEPS) & (self.size[numbers] + sizes <= MOST_BYTES)
-        own = alone | within
-        fits: NDArray[np.bool_] = own & (self.total + np.cumsum(np.where(own, sizes, 0)) <= self.most_bytes)
+    def reserve(self, numbers: Array, lengths: Rows) -> NDArray[np.bool_]:
+        """Room for one reply of each, where there is any: [rows]. numbers differ from each other."""
+        sizes, count, size = self.sizes(lengths), self.count[numbers], self.size[numbers]
+        fits: NDArray[np.bool_] = (count == 0) | ((count < MOST_STEPS) & (size + sizes <= MOST_BYTES))
+        more = int(np.add.reduce(sizes))
+        if self.total + more > self.most_bytes:
+            fits &= self.total + np.cumsum(np.where(fits, sizes, 0)) <= self.most_bytes
+        if np.count_nonzero(fits) < len(fits):
+            self.reserve(numbers[fits], lengths[fits])
+            return fits
+        self.count[numbers], self.size[numbers] = count + 1, size + sizes
+        self.total += more
         return fits
 
-    def reserve(self, numbers: NDArray[np.int32], lengths: Rows) -> None:
-        """Room for one reply of each; numbers differ from each other."""
-        sizes = self.sizes(lengths)
-        self.count[numbers] += 1
-        self.size[numbers] += sizes
-        self.total += int(sizes.sum())
-
-    def release(self, numbers: NDArray[np.int32], lengths: Rows) -> None:
+    def release(self, numbers: Array, lengths: Rows) -> None:
         """Gives up what was reserved for steps that will not be answered after all; numbers may repeat."""
         sizes = self.sizes(lengths)
         np.subtract.at(self.count, numbers, 1)
         np.subtract.at(self.size, numbers, sizes)
         self.total -= int(sizes.sum())
 
-    def keep(self, numbers: NDArray[np.intp], positions: Rows, lengths: Rows, outputs: Outputs) -> None:
-        """Fills what was reserved for these steps, one of each sequence."""
-        cut = [
-            _row_bytes(cells, lengths if timed else None)
-            for cells, timed in zip(outputs.cells, outputs.timed, strict=True)
-        ]
-        ends, sizes = (positions + lengths).tolist(), self.sizes(lengths).tolist()
-        columns = zip(positions.tolist(), ends, sizes, zip(*cut, strict=True), strict=True)
-        for number, reply in zip(numbers.tolist(), map(Reply._make, columns), strict=True):
-            self._replies.setdefault(number, []).append(reply)
+    def pass_on(self, numbers: Array, lengths: Rows, acked: Rows) -> bool:
+        """Acknowledges and reserves at once, where that changes no sum; else False, and nothing is done.
 
-    def acknowledge(self, numbers: NDArray[np.int32], upto: Rows) -> None:
+        So it is where all that a sequence keeps is the reply in its cell, which is acknowledged, and the new one is as
+        long. Nothing is reserved of these sequences, and numbers differ. Steps that are never sent again pass, too,
+        where the cell is empty: that is the same word.
+        """
+        if self._others or not same(self._end[numbers], acked) or not single(lengths):
+            return False
+        self._end[numbers] = EMPTY
+        return True
+
+    def keep(self, numbers: Array, positions: Rows, lengths: Rows, outputs: Outputs) -> None:
+        """Fills what was reserved for these steps, of which each is of another sequence."""
+        ends = positions + lengths
+        inside = (self._end[numbers] == EMPTY) & (lengths == 1) if self._celled else np.zeros(len(lengths), np.bool_)
+        if np.count_nonzero(inside) < len(inside):
+            self._keep_others(numbers[~inside], ends[~inside], outputs.take(~inside))
+            numbers, ends, outputs = numbers[inside], ends[inside], outputs.take(inside)
+        self._end[numbers] = ends
+        for cells, given in zip(self._cells, outputs.cells, strict=True):
+            cells[numbers] = given  # one cell a row, with time axis or without
+
+    def acknowledge(self, numbers: Array, upto: Rows) -> None:
         """Forgets each sequence's replies that end at or before `upto` [rows]; numbers differ from each other."""
-        counts, sizes = [], []
-        for number, position in zip(numbers.tolist(), upto.tolist(), strict=True):
-            replies, count, size = self._replies.get(number, ()), 0, 0
-            for reply in replies:
-                if reply.end > position:
-                    break
-                count, size = count + 1, size + reply.size
-            if count:
-                del self._replies[number][:count]
-            counts.append(count)
-            sizes.append(size)
-        self.count[numbers] -= np.array(counts, np.int32)
-        self.size[numbers] -= sizes
-        self.total -= sum(sizes)
+        done = self._end[numbers] <= upto
+        if np.count_nonzero(done):
+            self._empty(numbers[done])
+        if self._others:
+            for number, position in zip(numbers.tolist(), upto.tolist(), strict=True):
+                self._acknowledge_others(number, position)
 
     def find(self, number: int, position: int, length: int) -> tuple[Array, ...] | None:
         """The outputs [time, ...] (or [1, ...] without time axis) of exactly this step, if they are kept."""
-        for reply in self._replies.get(number, ()):
+        if length == 1 and self._end[number] == position + 1:
+            return tuple(cells[number : number + 1].copy() for cells in self._cells)
+        for reply in self._others.get(number, ()):
             if (reply.position, reply.end) == (position, position + length):
                 return tuple(
                     np.frombuffer(cells, o.dtype).reshape(length if o.time else 1, *o.shape)
@@ -114,11 +137,37 @@ class Kept:
 
     def drop(self, number: int) -> None:
         """Forgets all of a sequence that leaves; it has no pending steps."""
-        replies = self._replies.pop(number, ())
-        size = sum(reply.size for reply in replies)
-        self.count[number] -= len(replies)
-        self.size[number] -= size
-        self.total -= size
+        self._others.pop(number, None)
+        self.total -= int(self.size[number])
+        self.count[number], self.size[number], self._end[number] = 0, 0, EMPTY
+
+    def _empty(self, numbers: Array) -> None:
+        self._end[numbers] = EMPTY
+        self.count[numbers] -= 1
+        self.size[numbers] -= self._unit
+        self.total -= len(numbers) * self._unit
+
+    def _keep_others(self, numbers: Array, ends: Rows, outputs: Outputs) -> None:
+        lengths, columns = outputs.lengths, zip(outputs.cells, outputs.timed, strict=True)
+        cut = [_row_bytes(cells, lengths if timed else None) for cells, timed in columns]
+        begins, sizes = (ends - lengths).tolist(), self.sizes(lengths).tolist()
+        rows = zip(begins, ends.tolist(), sizes, zip(*cut, strict=True), strict=True)
+        for number, reply in zip(numbers.tolist(), map(Reply._make, rows), strict=True):
+            self._others.setdefault(number, []).append(reply)
+
+    def _acknowledge_others(self, number: int, upto: int) -> None:
+        replies = self._others.get(number, [])
+        done = [reply.size for reply in replies if reply.end <= upto]
+        del replies[: len(done)]
+        if done and not replies:
+            del self._others[number]
+        self.count[number] -= len(done)
+        self.size[number] -= sum(done)
+        self.total -= sum(done)
+
+
+def _cell_bytes(output: Output) -> int:
+    return prod(output.shape) * np.dtype(output.dtype).itemsize
 
 
 def _row_bytes(cells: Array, lengths: Rows | None) -> list[bytes]:

@@ -105,7 +105,7 @@ def close(state: State, command: Close) -> Answers:
             answers.append((command.sink, Failed(key, None, why(number, key))))
         else:
             state.sequences.closing[number] = True
-            answers += state.close_due(np.array([number], np.int32))
+            answers += state.close_due(np.array([number]))
     return answers
 
 
@@ -132,4 +132,4 @@ def _restart(state: State, live: int | None) -> Answers:
     if live is None:
         return []
     state.sequences.detach(live)
-    return state.close_due(np.array([live], np.int32))
+    return state.close_due(np.array([live]))

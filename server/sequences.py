@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import Overloaded
 
-from .steps import Sink
+from .steps import Array, Sink, same
 
 Name = tuple[str, str]  # tenant, id
 
@@ -19,20 +19,20 @@ class FreeList:
     """Numbers 0 … count-1 as a stack: what was given back last is taken first, so that memory in use stays hot."""
 
     def __init__(self, count: int) -> None:
-        self._stack = np.arange(count - 1, -1, -1, dtype=np.int32)
+        self._stack = np.arange(count - 1, -1, -1, dtype=np.int64)
         self._free = count
 
     def __len__(self) -> int:
         return self._free
 
-    def take(self, count: int) -> NDArray[np.int32]:
-        """[count] numbers; the caller has checked that there are as many."""
+    def take(self, count: int) -> Array:
+        """[count] int64 numbers; the caller has checked that there are as many."""
         if count > self._free:
             raise IndexError(f"{count} numbers wanted, {self._free} free")
         self._free -= count
         return self._stack[self._free : self._free + count].copy()
 
-    def give(self, numbers: NDArray[np.int32]) -> None:
+    def give(self, numbers: Array) -> None:
         self._stack[self._free : self._free + len(numbers)] = numbers
         self._free += len(numbers)
 
@@ -56,7 +56,7 @@ class Sequences:
         self.key = np.zeros(capacity, np.uint32)  # the owner's name for it
         self.closing = np.zeros(capacity, np.bool_)  # leaves once nothing is pending
         self.detached = np.zeros(capacity, np.bool_)  # closing, and its name is another's or nobody's already
-        self._stamp = np.zeros(capacity, np.int32)  # scratch of `first_of_each`
+        self._stamp = np.zeros(capacity, np.int64)  # scratch of `first_of_each`
 
     def __len__(self) -> int:
         return self.capacity - len(self._free)
@@ -88,7 +88,7 @@ class Sequences:
         if not self.detached[number]:
             del self.names[self._name[number]]
         self.used[number], self.owner[number] = np.inf, None
-        self._free.give(np.array([number], np.int32))
+        self._free.give(np.array([number]))
         return int(self.slot[number])
 
     def detach(self, number: int) -> None:
@@ -96,7 +96,7 @@ class Sequences:
         del self.names[self._name[number]]
         self.closing[number] = self.detached[number] = True
 
-    def names_of(self, numbers: NDArray[np.int32]) -> tuple[Name, ...]:
+    def names_of(self, numbers: Array) -> tuple[Name, ...]:
         """[rows] numbers of live sequences → their names; a detached one has none that means anything."""
         return tuple(self._name[number] for number in numbers.tolist())
 
@@ -104,7 +104,7 @@ class Sequences:
         """Who is to be told of each sequence, and its name for it."""
         return [(owner, int(key)) for owner, key in zip(self.owner, self.key, strict=True) if owner is not None]
 
-    def has_pending_at(self, numbers: NDArray[np.int32], positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def has_pending_at(self, numbers: Array, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """[rows] whether a position lies among a sequence's pending steps; most void cancels end here."""
         inside: NDArray[np.bool_] = (self.position[numbers] <= positions) & (positions < self.expected[numbers])
         return inside
@@ -114,9 +114,15 @@ class Sequences:
         idle: list[int] = np.flatnonzero((self.used <= then) & (self.pending == 0)).tolist()
         return idle
 
-    def first_of_each(self, numbers: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def distinct(self, numbers: Array) -> bool:
+        """Whether no number stands there twice."""
+        rows = np.arange(len(numbers))
+        self._stamp[numbers] = rows
+        return same(self._stamp[numbers], rows)
+
+    def first_of_each(self, numbers: Array) -> NDArray[np.bool_]:
         """[rows] whether a row is the first one of its sequence."""
-        rows = np.arange(len(numbers), dtype=np.int32)
+        rows = np.arange(len(numbers))
         self._stamp[numbers[::-1]] = rows[::-1]  # of equal indices the last assignment stays: here, the first row
         first: NDArray[np.bool_] = self._stamp[numbers] == rows
         return first
