@@ -44,7 +44,7 @@ async def call(
     """One step of an open ledger, to its answer; `within` so many seconds."""
     assert ledger.served is not None
     values, length = pack(ledger.served.spec, value)
-    deadline = connection.clock.time() + _seconds(settings.patience if within is None else within)
+    deadline = connection.clock.time() + (settings.patience if within is None else _seconds(within))
     step = Step(ledger.key, values, length, deadline, asyncio.get_running_loop().create_future())
     connection.session.submit(ledger, step)
     try:

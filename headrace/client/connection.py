@@ -39,11 +39,11 @@ class Connection:
     """Owns the channel and the tasks; what they say and hear is the session's affair. Made inside a running loop."""
 
     def __init__(self, address: str, settings: Settings, clock: Clock, random: Callable[[], float]) -> None:
-        self.session = Session(settings, self._wake, self._set_alarm)
         self.catalogue = Catalogue()
         self.clock = clock
         self._address, self._settings, self._random = address, settings, random
         self._written = asyncio.Event()  # set when there may be something to write
+        self.session = Session(settings, self._written.set, self._set_alarm)
         self._timer: Timer | None = None
         self._failures = 0  # attempts to connect since the last reply
         self._task: asyncio.Task[None] | None = None
@@ -153,11 +153,6 @@ class Connection:
             await over
         finally:
             timer.cancel()
-
-    # Wakes
-
-    def _wake(self) -> None:
-        self._written.set()
 
     def _set_alarm(self) -> None:
         if self._timer is not None:

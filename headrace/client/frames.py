@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-
-import numpy as np
+from math import isinf
 
 from headrace.protos import sequences_pb2 as pb
 
@@ -18,8 +17,8 @@ CANCEL, CLOSE = 12, 4
 #: Bytes of what stands around an Open, which may become a rejoin.
 _OPEN = 8
 
-#: The longest timeout that is written, in seconds; a longer one is as good.
-_LONGEST = 1e12
+#: The longest timeout that is written, in µs; a longer one is as good.
+_LONGEST = 1e18
 
 
 def open_bytes(message: pb.Open) -> int:
@@ -33,7 +32,7 @@ def encode(steps: Sequence[Step], now: float) -> pb.Steps:
         positions=_positions([s.position for s in steps]),
         lengths=_positions([s.length for s in steps]),
         acked=_positions([s.acked for s in steps]),
-        timeouts_us=_microseconds([s.deadline - now for s in steps]),
+        timeouts_us=_timeouts([(s.deadline - now) * 1e6 for s in steps]),
         values=[b"".join(rows) for rows in zip(*[s.values for s in steps], strict=True)],
     )
 
@@ -50,8 +49,11 @@ def _positions(cells: Sequence[int]) -> bytes:
     return struct.pack(f"<{len(cells)}q", *cells)
 
 
-def _microseconds(left: Sequence[float]) -> bytes:
+def _timeouts(left: Sequence[float]) -> bytes:
+    """In µs."""
+    return struct.pack(f"<{len(left)}Q", *[int(us) if 1 <= us <= _LONGEST else _bounded(us) for us in left])
+
+
+def _bounded(us: float) -> int:
     """0 stands for no timeout, so late ones get 1: they are applied already, and sent again for their answers."""
-    seconds = np.array(left)
-    cells = np.maximum(np.minimum(seconds, _LONGEST) * 1e6, 1)
-    return np.where(np.isinf(seconds), 0, cells).astype("<u8").tobytes()
+    return 0 if isinf(us) else int(max(1, min(us, _LONGEST)))

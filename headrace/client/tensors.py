@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -11,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from headrace.errors import InvalidInput
 from headrace.protos import sequences_pb2 as pb
-from headrace.ragged import starts
 from headrace.spec import Dtype, Input, ModelSpec, Output
 
 Array = NDArray[np.generic]
@@ -84,7 +84,7 @@ def _cast(wanted: Input, value: Any) -> Array:
             given, array = array, array.astype(dtype)
         if dtype.kind == "i" and not np.array_equal(given, array):
             raise InvalidInput(f"input {wanted.name} takes {wanted.dtype}, which cannot hold all numbers of the step")
-    if array.ndim != len(wanted.shape) + 1 or array.shape[1:] != wanted.shape:
+    if array.shape[1:] != wanted.shape or not array.ndim:
         shape = ", ".join(["time", *map(str, wanted.shape)])
         raise InvalidInput(f"input {wanted.name} takes [{shape}], got {list(array.shape)}")
     return array
@@ -94,7 +94,7 @@ def results(spec: ModelSpec, stepped: pb.Stepped) -> Iterator[tuple[int, int, Re
     """Reply columns → (key, position, result) of each row. Raises ValueError if the columns do not fit the spec."""
     keys = np.frombuffer(stepped.keys, "<u4").tolist()
     positions = np.frombuffer(stepped.positions, "<i8").tolist()
-    lengths = np.frombuffer(stepped.lengths, "<i8")
+    lengths = np.frombuffer(stepped.lengths, "<i8").tolist()
     columns = [_rows(o, v, lengths) for o, v in zip(spec.outputs, stepped.values, strict=True)]
     if len(columns) == 1:
         return zip(keys, positions, columns[0], strict=True)
@@ -105,17 +105,16 @@ def results(spec: ModelSpec, stepped: pb.Stepped) -> Iterator[tuple[int, int, Re
     )
 
 
-def _rows(output: Output, values: bytes, lengths: NDArray[np.int64]) -> list[Array]:
+def _rows(output: Output, values: bytes, lengths: list[int]) -> list[Array]:
     """Each row is a copy: a view would keep the whole frame, other callers' rows with it, in memory."""
-    count = int(lengths.sum()) if output.time else len(lengths)
+    count = sum(lengths) if output.time else len(lengths)
     dtype = WIRE[output.dtype]
     if len(values) != count * prod(output.shape) * dtype.itemsize:
         raise ValueError(f"output {output.name} of a reply has {len(values)} bytes, which {count} results do not fill")
     packed: Array = np.frombuffer(values, dtype).reshape(count, *output.shape)  # [tokens or rows, *shape]
     if not output.time:
         return [np.array(row) for row in packed]
-    if len(lengths) and lengths.min() == lengths.max():
+    if lengths and lengths.count(lengths[0]) == len(lengths):
         rows: Array = packed.reshape(len(lengths), -1, *output.shape)  # [rows, time, *shape]
         return [row.copy() for row in rows]
-    first = starts(lengths)
-    return [packed[a:b].copy() for a, b in zip(first.tolist(), (first + lengths).tolist(), strict=True)]
+    return [packed[end - length : end].copy() for length, end in zip(lengths, accumulate(lengths), strict=True)]
