@@ -107,7 +107,8 @@ def _serve_signature() -> Signature:
     options = [Parameter("config", keyword, default=None, annotation=Annotated[Path | None, file])]
     for name, field in Settings.model_fields.items():
         kind: Any = str if get_origin(field.annotation) is Literal else field.annotation
-        option = typer.Option(help=f"{field.description} [{field.default}]")
+        default = f" [{field.default}]" if field.default is not None else ""
+        option = typer.Option(help=f"{field.description}{default}")
         options.append(Parameter(name, keyword, default=None, annotation=Annotated[kind | None, option]))
     return Signature(options)
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from headrace.errors import ConfigurationError
 
+from .calibrator import Calibrator
 from .health import HealthServer
 from .journal import Journal, NoJournal
 from .metrics import Metrics
@@ -54,6 +55,7 @@ class App:
     models: Models
     port: int
     metrics_port: int
+    calibrator: Calibrator
     _server: grpc.aio.Server
     _services: tuple[SequencesService, InferenceService]
     _drain_seconds: float
@@ -83,7 +85,8 @@ async def running(
     def post(deliver: Callable[[Answers], None], answers: Answers) -> None:
         loop.call_soon_threadsafe(deliver, answers)
 
-    models = load(settings, journal or NoJournal(), Metrics(registry), post, clock)
+    metrics = Metrics(registry)
+    models = load(settings, journal or NoJournal(), metrics, post, clock)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, models.stop)
         health = HealthServer(settings.host, settings.metrics_port, registry, lambda: models.ready)
@@ -91,7 +94,8 @@ async def running(
         sequences = SequencesService(models, settings.frame_rows, settings.frame_bytes, clock)
         inference = InferenceService(models, clock)
         server, port = await listen(settings, sequences.handler(), inference.handler())
-        app = App(models, port, health.port, server, (sequences, inference), settings.drain_seconds)
+        calibrator = Calibrator(settings, models, lambda: metrics.total("steps") > 0)
+        app = App(models, port, health.port, calibrator, server, (sequences, inference), settings.drain_seconds)
         stack.push_async_callback(app.drain)
         yield app
 
@@ -129,6 +133,17 @@ async def listen(settings: Settings, *handlers: grpc.GenericRpcHandler) -> tuple
     return server, port
 
 
+@asynccontextmanager
+async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Runs it while the block does, and no longer."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
 async def serve(settings: Settings, ready: Callable[[App], None]) -> None:
     """Serves until SIGTERM or SIGINT, then drains. `ready` is called once the ports are open.
 
@@ -141,6 +156,7 @@ async def serve(settings: Settings, ready: Callable[[App], None]) -> None:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         gc.freeze()  # what is loaded stays: no collection has to walk it again
         ready(app)
-        await stop.wait()
+        async with beside(app.calibrator.run()):
+            await stop.wait()
         log.info("draining: everything admitted is answered")
     log.info("stopped")

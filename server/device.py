@@ -49,3 +49,9 @@ def _library(name: str) -> ctypes.CDLL | None:
         return ctypes.CDLL(name)
     except OSError:
         return None
+
+
+def runtime_version() -> str:
+    """Of ONNX Runtime."""
+    version: str = onnxruntime.__version__
+    return version

@@ -12,8 +12,11 @@ class Limits:
     sequences: int = 10_000  # live at a time
     idle: float = 600.0  # seconds until an unused sequence expires
     kept_bytes: int = 256 << 20  # of replies that wait for acknowledgement
+    most_rows: int = 0  # that `rows` may become while the lane runs, if more
+    part: int = 4  # time steps of a row in one tick, where longer steps may be cut
 
     @property
     def slots(self) -> int:
-        """Of an arena: one for each sequence, and free ones for a whole batch to be written to before its commit."""
-        return self.sequences + self.rows
+        """Of an arena: one for each sequence, free ones for a whole batch to be written to before its commit, and as
+        many for rows that are under way."""
+        return self.sequences + 2 * max(self.rows, self.most_rows)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -15,6 +15,7 @@ from headrace.errors import ConfigurationError
 from headrace.foreign import FOREIGN_FILE, Foreign
 from headrace.spec import ModelSpec
 
+from .calibration import Calibration, Key, bounds, find, user_cache
 from .device import Device, choose
 from .engine import OnnxEngine
 from .foreign import canonical
@@ -23,6 +24,7 @@ from .gate import Gate
 from .journal import Journal
 from .lane import Lane
 from .limits import Limits
+from .machine import cores
 from .metrics import Metrics
 from .models import Model, Models
 from .rehearsal import rehearse, tolerance
@@ -113,31 +115,37 @@ class Loader:
             return None
         if spec.name != name:
             raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
+        found = self._calibration(file)
+        limits = bounds(self.settings, spec, self.device, found)
+        lanes = self.settings.lanes or min(found.lanes, cores())
         model = Model(spec, version, self.device, Gate(self.settings.queued_rows, f"for model {name}"))
         beside = file.with_name(FOREIGN_FILE)
         if beside.exists():
             with naming(beside):
-                engines = self._proven(graph, spec)
+                engines = self._proven(graph, spec, limits, lanes)
         else:
-            engines = self._engines(graph, spec)
-        model.lanes = tuple(self._lane(model, number, engine) for number, engine in enumerate(engines))
-        log.info("%s/%s: %s", name, version, describe(spec, engines[0], self.settings))
+            engines = self._engines(graph, spec, limits, lanes)
+        model.lanes = tuple(self._lane(model, number, engine, limits) for number, engine in enumerate(engines))
+        log.info("%s/%s: %s", name, version, describe(spec, engines, limits))
         return model
 
-    def _engines(self, graph: onnx.ModelProto, spec: ModelSpec) -> list[OnnxEngine]:
-        slots = self._limits(spec).slots
-        return [OnnxEngine(graph, spec, slots, self.device) for _ in range(self.settings.lanes)]
+    def _calibration(self, file: Path) -> Calibration:
+        """What was measured once, else what suits most models; nothing is measured now."""
+        if not self.settings.measures:
+            return Calibration()
+        return find(self.settings.cache or user_cache(), Key.of(file, self.device)) or Calibration()
 
-    def _proven(self, graph: onnx.ModelProto, spec: ModelSpec) -> list[OnnxEngine]:
+    def _engines(self, graph: onnx.ModelProto, spec: ModelSpec, limits: Limits, lanes: int) -> list[OnnxEngine]:
+        return [OnnxEngine(graph, spec, limits.slots, self.device) for _ in range(lanes)]
+
+    def _proven(self, graph: onnx.ModelProto, spec: ModelSpec, limits: Limits, lanes: int) -> list[OnnxEngine]:
         """Of a stranger's model. Raises ConfigurationError, or whatever the libraries do, for one that is not sound."""
-        limits = self._limits(spec)
         check_sizes(spec, self.settings.frame_bytes)
-        engines = self._engines(graph, spec)
+        engines = self._engines(graph, spec, limits, lanes)
         rehearse(engines[0], spec, min(limits.rows, limits.slots // 2), tolerance(graph))
         return engines
 
-    def _lane(self, model: Model, number: int, engine: OnnxEngine) -> Lane:
-        limits = self._limits(model.spec)
+    def _lane(self, model: Model, number: int, engine: OnnxEngine, limits: Limits) -> Lane:
         try:
             return self._lane_of(model, number, engine, limits)
         except MemoryError as error:
@@ -158,12 +166,9 @@ class Loader:
             self.clock,
         )
 
-    def _limits(self, spec: ModelSpec) -> Limits:
-        limits = self.settings.limits()
-        return replace(limits, rows=min(limits.rows, spec.chunk.rows or limits.rows))
 
-
-def describe(spec: ModelSpec, engine: OnnxEngine, settings: Settings) -> str:
-    """One line for the log: the kind of model, and where its nodes run."""
+def describe(spec: ModelSpec, engines: Sequence[OnnxEngine], limits: Limits) -> str:
+    """One line for the log: the kind of model, its lanes and batches, and where its nodes run."""
     kind = f"states {', '.join(s.name for s in spec.states)}" if spec.stateful else "stateless"
-    return f"{kind}; lanes: {settings.lanes}; nodes on {engine.placement()}"
+    batch = f"batches of {limits.rows} rows and {limits.tokens} time steps"
+    return f"{kind}; lanes: {len(engines)}, {batch}; nodes on {engines[0].placement()}"

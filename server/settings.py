@@ -16,6 +16,8 @@ BOUNDS = Limits()
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
+Measured = Annotated[int | None, Field(ge=1)]
+"""None: what calibration found best on this machine (calibration.py)."""
 
 
 class Settings(BaseModel):
@@ -33,12 +35,14 @@ class Settings(BaseModel):
     """For HTTP: /metrics and /healthz."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if it can be used, else the CPU."""
-    lanes: Positive = 1
-    """Threads for each model version, each with its own session and arena."""
-    batch_rows: Positive = BOUNDS.rows
-    """Rows in a batch."""
-    batch_tokens: Positive = BOUNDS.tokens
-    """Time steps in a batch, unless a single row has more."""
+    lanes: Measured = None
+    """Threads for each model version, each with its own session and arena; measured by default."""
+    batch_rows: Measured = None
+    """Rows in a batch; measured by default."""
+    batch_tokens: Measured = None
+    """Time steps in a batch, unless a single row has more; measured by default."""
+    cache: Path | None = None
+    """Folder where measured settings are kept; by default headrace in the user's own cache."""
     sequences: Positive = BOUNDS.sequences
     """Live sequences of each lane."""
     idle_seconds: Annotated[float, Field(gt=0)] = BOUNDS.idle
@@ -53,6 +57,11 @@ class Settings(BaseModel):
     """Of replies that wait for acknowledgement, for each lane."""
     drain_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long a stopping server waits for what it admitted."""
+
+    @property
+    def measures(self) -> bool:
+        """Whether anything is left to calibration."""
+        return None in (self.lanes, self.batch_rows, self.batch_tokens)
 
     @property
     def frame_rows(self) -> int:
@@ -70,6 +79,3 @@ class Settings(BaseModel):
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise ConfigurationError(f"settings: {wrong}") from error
-
-    def limits(self) -> Limits:
-        return Limits(self.batch_rows, self.batch_tokens, self.sequences, self.idle_seconds, self.kept_bytes)

@@ -34,6 +34,7 @@ CHUNK = np.ones((2, 3), np.float32)  # two time steps of the tiny models' three 
 class HeldJournal:
     """A slow disk: records are safe once the test says so."""
 
+    keeps: bool = True
     reached: Event = field(default_factory=Event)
     free: Event = field(default_factory=Event)
 

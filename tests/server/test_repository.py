@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from headrace.contract import read_model, with_spec
 from headrace.errors import ConfigurationError
+from headrace.server.calibration import Calibration, Key, keep
 from headrace.server.journal import NoJournal
+from headrace.server.machine import cores
 from headrace.server.metrics import Metrics
 from headrace.server.models import Models
 from headrace.server.repository import find_files, load
@@ -24,8 +26,8 @@ from .fakes import Clock
 from .foreign_graphs import ALONE, Stranger
 
 
-def loaded(folder: Path, sequences: int = 8) -> Models:
-    settings = Settings(models=folder, sequences=sequences)
+def loaded(folder: Path, sequences: int = 8, cache: Path | None = None) -> Models:
+    settings = Settings(models=folder, sequences=sequences, cache=cache)
     return load(settings, NoJournal(), Metrics(CollectorRegistry()), lambda deliver, answers: None, Clock())
 
 
@@ -49,6 +51,17 @@ def test_what_is_loaded_runs_until_it_is_stopped(folder: Path) -> None:
     assert lane_threads() == before
 
 
+def test_lanes_and_limits_are_those_that_were_measured_here(folder: Path) -> None:
+    file, cache = folder / "tiny-gru" / "1" / "model.onnx", folder.with_name("cache")
+    keep(cache, Key.of(file, "CPU"), Calibration(rows=96, tokens=5000, lanes=2))
+    (model,) = served = loaded(folder, cache=cache)
+    served.stop()
+    assert len(model.lanes) == min(2, cores())
+    assert [(lane.state.scheduler.rows, lane.state.scheduler.tokens) for lane in model.lanes] == [(96, 5000)] * len(
+        model.lanes
+    )
+
+
 def test_a_corrupt_model_leaves_no_lane_of_the_others_running(folder: Path) -> None:
     (folder / "tiny-lm" / "1").mkdir(parents=True)
     (folder / "tiny-lm" / "1" / "model.onnx").write_bytes(b"no model")
@@ -64,7 +77,7 @@ def test_more_sequences_than_memory_holds_are_refused_with_what_they_take(
 ) -> None:
     shutil.copytree(models / name, tmp_path / name)
     before = lane_threads()
-    with pytest.raises(ConfigurationError, match=rf"{what}.* 1{'0' * 12}.* take.* GB.*--sequences"):
+    with pytest.raises(ConfigurationError, match=rf"{what}.* 1{'0' * 11}.* take.* GB.*--sequences"):
         loaded(tmp_path, sequences=10**15)
     assert lane_threads() == before
 
@@ -107,7 +120,7 @@ def test_a_model_of_somebody_else_is_served_as_the_file_beside_it_says(tmp_path:
     served = loaded(tmp_path)
     model = served.find("stranger")
     assert model.spec.chunk == Chunk(longest=8, rows=1)
-    assert [len(lane.state.slots) for lane in model.lanes] == [8 + 1]  # one row a batch needs one spare slot
+    assert [len(lane.state.slots) for lane in model.lanes] == [8 + 2]  # one row a batch: one is written, one under way
     served.stop()
 
 
