@@ -124,10 +124,14 @@ class Models:
             raise UnknownModel(f"model {name!r} has no version {shortened(version)}; there are: {', '.join(versions)}")
         return versions[version] if version else next(reversed(versions.values()))
 
+    def versions(self, name: str) -> list[str]:
+        """Of a model that is served, oldest first."""
+        return list(self._versions[name])
+
     def find_for(self, name: str, version: str, sequence: Name) -> Model:
         """As `find`; but without a version, a live sequence stays with the version that it began on."""
         newest = self.find(name, version)
-        if version:
+        if version or len(self._versions[name]) == 1:
             return newest
         older = (m for m in self._versions[name].values() if m is not newest and m.holds(sequence))
         return next(older, newest)

@@ -14,7 +14,7 @@ from headrace.protos import inference_pb2 as pb
 
 from ..models import Models
 from .errors import abort, our_fault
-from .inference_call import Call, Received
+from .inference_call import Call, Desk, Received
 from .inference_metadata import about_model, about_server
 from .inference_stream import InferStream
 
@@ -26,6 +26,7 @@ class InferenceService:
 
     def __init__(self, models: Models, clock: Callable[[], float]) -> None:
         self._models, self._clock = models, clock
+        self._desk = Desk(models)
         self._server = about_server()
         self._streams: set[InferStream] = set()
 
@@ -63,7 +64,7 @@ class InferenceService:
     async def _infer(self, request: Received, context: grpc.aio.ServicerContext) -> pb.ModelInferResponse:
         answered = asyncio.Event()
         call = Call(lambda _: answered.set())
-        call.submit(self._models, request, now := self._clock(), now + time_left(context))
+        call.submit(self._desk, request, now := self._clock(), now + time_left(context))
         try:
             await answered.wait()
         finally:
@@ -78,7 +79,7 @@ class InferenceService:
         deadline = self._clock() + time_left(context)
 
         def submit(call: Call, request: Received) -> None:
-            call.submit(self._models, request, self._clock(), deadline)
+            call.submit(self._desk, request, self._clock(), deadline)
 
         stream = InferStream(submit)
         self._streams.add(stream)

@@ -1,22 +1,18 @@
-"""One Open Inference request on its way: submitted, gathered, answered."""
+"""One Open Inference request on its way: understood, gathered, answered."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable
 
 from headrace.errors import HeadraceError
 from headrace.protos import inference_pb2 as pb
-from headrace.ragged import token_index
-from headrace.spec import Output
 
-from ..commands import Leave
 from ..models import Models
-from ..steps import Answer, Array, Failed, Stepped, steps_answered
 from .errors import EXPECTED_POSITION, message, milliseconds, our_fault, status
-from .inference_request import Ask, understand
+from .inference_forms import Forms
+from .inference_gather import Gatherer, Gathering
+from .inference_request import Ask
 from .inference_tensors import encode
 
 log = logging.getLogger(__name__)
@@ -25,18 +21,30 @@ log = logging.getLogger(__name__)
 Received = pb.ModelInferRequest | HeadraceError
 
 
+class Desk:
+    """What all calls of a server share: the models, the forms of requests, and the rows on their way to a lane."""
+
+    def __init__(self, models: Models) -> None:
+        self.models, self.forms, self.gatherer = models, Forms(models), Gatherer()
+
+    def __repr__(self) -> str:
+        return f"Desk({self.models!r}, {self.forms!r}, {self.gatherer!r})"
+
+
 class Call:
-    """The sink of one request's rows. Mutable: `_waiting`, the rows not answered, `_parts` and `error`.
+    """Mutable: `_cells`, the answered rows; `_waiting`, how many are not answered; and `error`.
 
     done: called on the event loop when the last row is answered, or the request is refused.
     """
 
-    __slots__ = ("_ask", "_done", "_parts", "_waiting", "error", "id")
+    __slots__ = ("_ask", "_cells", "_done", "_first", "_gathering", "_waiting", "error", "id")
 
     def __init__(self, done: Callable[[Call], None]) -> None:
         self._done = done
         self._ask: Ask | None = None
-        self._parts: list[Stepped] = []
+        self._gathering: Gathering | None = None  # where its rows are
+        self._first = 0  # key of the first row there
+        self._cells: list[tuple[bytes, ...]] = []
         self._waiting = 0
         self.error: HeadraceError | None = None
         self.id = ""
@@ -44,33 +52,33 @@ class Call:
     def __repr__(self) -> str:
         return f"Call({self.id!r}, waiting={self._waiting})"
 
-    def submit(self, models: Models, request: Received, now: float, deadline: float) -> None:
-        """Hands the rows to their lane; what is wrong with them becomes the answer. now, deadline: seconds."""
+    def submit(self, desk: Desk, request: Received, now: float, deadline: float) -> None:
+        """Sends the rows on their way; what is wrong with them becomes the answer. now, deadline: seconds."""
         try:
-            self._submit(models, request, now, deadline)
+            self._submit(desk, request, now, deadline)
         except HeadraceError as error:
-            self._refuse(models, error)
+            self._refuse(desk.models, error)
         except Exception as error:
             log.exception("a request failed")
-            self._refuse(models, our_fault(error))
+            self._refuse(desk.models, our_fault(error))
 
-    def deliver(self, answer: Answer) -> None:
-        """An answer to some of the rows."""
-        if isinstance(answer, Stepped):
-            self._parts.append(answer)
-        elif isinstance(answer, Failed):
-            self.error = answer.error
-        self._waiting -= steps_answered(answer)
-        if not self._waiting:
-            self._done(self)
+    def answered(self, key: int, cells: tuple[bytes, ...]) -> None:
+        """One row; cells: little-endian, of each output of the spec."""
+        self._cells[key - self._first] = cells
+        self._settled()
+
+    def failed(self, error: HeadraceError) -> None:
+        """One row."""
+        self.error = error
+        self._settled()
 
     def leave(self) -> None:
         """The caller is gone: what still waits need not be computed."""
-        if self._waiting and self._ask is not None:
-            self._ask.model.submit(self._ask.lane, Leave(self))
+        if self._waiting and self._gathering is not None:
+            self._gathering.leave(range(self._first, self._first + len(self._cells)))
 
     def unary(self) -> pb.ModelInferResponse:
-        """The response. Raises the error of the request, or of the first row that failed."""
+        """The response. Raises the error of the request, or of the last row that failed."""
         if self.error is not None:
             raise self.error
         response = pb.ModelInferResponse()
@@ -85,37 +93,31 @@ class Call:
         self._fill(response.infer_response)
         return response
 
-    def _submit(self, models: Models, request: Received, now: float, deadline: float) -> None:
+    def _submit(self, desk: Desk, request: Received, now: float, deadline: float) -> None:
         if isinstance(request, HeadraceError):
             raise request
         self.id = request.id
-        ask = self._ask = understand(models, request)
+        ask = self._ask = desk.forms.understand(request)
         self._waiting = len(ask.packed.lengths)
-        ask.model.submit(ask.lane, ask.command(self, now, deadline))
+        self._cells = [()] * self._waiting
+        self._gathering, self._first = desk.gatherer.put(self, ask, now, deadline)
 
     def _refuse(self, models: Models, error: HeadraceError) -> None:
         models.refused(error)
         self.error, self._waiting = error, 0
         self._done(self)
 
+    def _settled(self) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            self._done(self)
+
     def _fill(self, response: pb.ModelInferResponse) -> None:
         assert self._ask is not None, "only an answered call has a response"
         ask, spec = self._ask, self._ask.model.spec
         response.model_name, response.model_version, response.id = spec.name, ask.model.version, self.id
-        outputs = joined(self._parts, spec.outputs)
         for index in ask.outputs:
-            encode(response, spec.outputs[index], outputs[index], ask.packed)
-
-
-def joined(parts: Sequence[Stepped], outputs: Sequence[Output]) -> tuple[Array, ...]:
-    """The outputs of all rows in the order of their keys: [tokens, ...], or [rows, ...] without time axis."""
-    if len(parts) == 1 and len(parts[0].keys) == 1:
-        return parts[0].outputs
-    order = np.argsort(np.concatenate([part.keys for part in parts]))
-    tokens = token_index(np.concatenate([part.lengths for part in parts]), order)
-    columns = zip(*(part.outputs for part in parts), strict=True)
-    joins = zip(columns, outputs, strict=True)
-    return tuple(np.concatenate(cells)[tokens if output.time else order] for cells, output in joins)
+            encode(response, spec.outputs[index], [cells[index] for cells in self._cells], ask.packed)
 
 
 def refusal(request: str, error: HeadraceError) -> pb.ModelStreamInferResponse:

@@ -12,11 +12,10 @@ import numpy as np
 from headrace.errors import InvalidInput
 from headrace.protos import inference_pb2 as pb
 
-from ..commands import NamedStep, Step
 from ..lane import Lane
 from ..models import Model, Models
 from ..sequences import Name
-from ..steps import NEVER_AGAIN, NEXT, STATELESS, Sink, Steps
+from ..steps import NEXT, Array
 from .inference_tensors import Packed, decode, requested
 from .names import check_name
 
@@ -47,21 +46,11 @@ class Ask:
     packed: Packed
     outputs: tuple[int, ...]  # indices into the spec's
 
-    def command(self, sink: Sink, arrived: float, deadline: float) -> Step | NamedStep:
-        """arrived, deadline: seconds on the lanes' clock; the answers' keys are the rows' numbers, from 0."""
-        rows, position = len(self.packed.lengths), self.options.position
-        steps = Steps(
-            sink,
-            keys=np.arange(rows, dtype=np.uint32),
-            numbers=np.array([STATELESS] * rows, np.int32),  # for a row or a few faster than np.full
-            positions=np.array([position] * rows, np.int64),
-            lengths=self.packed.lengths,
-            acked=np.array([NEVER_AGAIN if position == NEXT else position] * rows, np.int64),
-            deadlines=np.array([min(deadline, arrived + self.options.timeout)] * rows, np.float64),
-            arrived=arrived,
-            values=self.packed.values,
-        )
-        return Step(steps) if self.name is None else NamedStep(steps, self.name, self.options.start, self.options.end)
+    def again(self, values: tuple[Array, ...]) -> Ask:
+        """The same with other values of the same shapes."""
+        lane = self.lane if self.name is not None else self.model.lane(None)
+        packed = Packed(values, self.packed.lengths, self.packed.padded)
+        return Ask(self.model, lane, self.name, self.options, packed, self.outputs)
 
 
 def understand(models: Models, request: pb.ModelInferRequest) -> Ask:
@@ -79,8 +68,8 @@ def understand(models: Models, request: pb.ModelInferRequest) -> Ask:
 
 def read_options(request: pb.ModelInferRequest) -> Options:
     """Raises InvalidInput for a parameter of the wrong type or out of range."""
-    known = [(FIELDS[key], key, value) for key, value in request.parameters.items() if key in FIELDS]
-    options = Options(**{field: read(key, value) for (field, read), key, value in known})
+    given = request.parameters
+    options = Options(**{field: read(key, given[key]) for key, (field, read) in FIELDS.items() if key in given})
     if options.start and options.position not in (NEXT, 0):
         raise InvalidInput("a request that starts a sequence stands at headrace_position 0; send 0, or leave it out")
     return options

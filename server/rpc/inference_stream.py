@@ -17,7 +17,8 @@ MOST_UNDER_WAY = 256
 
 
 class InferStream:
-    """Mutable: `_under_way`, the calls whose responses are not written yet, at most `most`.
+    """Mutable: `_under_way`, the calls whose responses are not written yet, at most `most`; `_answered`, those of them
+    that wait for it.
 
     submit: hands a request to its lane; it never raises, the call is told.
     fault: what ended the reading that is no fault of the client's.
@@ -26,9 +27,9 @@ class InferStream:
     def __init__(self, submit: Callable[[Call, Received], None], most: int = MOST_UNDER_WAY) -> None:
         self.fault: Exception | None = None
         self._submit, self._most = submit, most
-        self._written = asyncio.Event()
+        self._changed, self._written = asyncio.Event(), asyncio.Event()
         self._under_way: set[Call] = set()
-        self._answered: asyncio.Queue[Call | None] = asyncio.Queue()  # None: no more is read
+        self._answered: list[Call] = []  # and not yet written
         self._reader: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -39,9 +40,12 @@ class InferStream:
     ) -> None:
         """Until all requests are read and answered. If cancelled, what waits in the lanes is dropped."""
         reader = self._reader = asyncio.create_task(self._read(requests))
-        reader.add_done_callback(lambda _: self._answered.put_nowait(None))  # also if it never took its first step
+        reader.add_done_callback(lambda _: self._changed.set())  # also if it never took its first step
         try:
-            await self._write(write)
+            while not reader.done() or self._under_way:
+                await self._changed.wait()
+                self._changed.clear()
+                await self._write(write)
         finally:
             reader.cancel()
             await asyncio.wait([reader])
@@ -59,20 +63,20 @@ class InferStream:
                 while len(self._under_way) >= self._most:
                     self._written.clear()
                     await self._written.wait()
-                call = Call(self._answered.put_nowait)
+                call = Call(self._put)
                 self._submit(call, request)
                 self._under_way.add(call)
         except Exception as error:
             log.exception("a request met a fault of ours; its stream ends")
             self.fault = error
 
+    def _put(self, call: Call) -> None:
+        self._answered.append(call)
+        self._changed.set()
+
     async def _write(self, write: Callable[[pb.ModelStreamInferResponse], Awaitable[None]]) -> None:
-        reading = True
-        while reading or self._under_way:
-            call = await self._answered.get()
-            if call is None:
-                reading = False
-                continue
+        answered, self._answered = self._answered, []
+        for call in answered:
             await write(call.streamed())
             self._under_way.discard(call)
             self._written.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from math import prod
@@ -175,19 +176,14 @@ def requested(spec: ModelSpec, request: pb.ModelInferRequest) -> tuple[int, ...]
     return tuple(names.index(output.name) for output in request.outputs)
 
 
-def encode(response: pb.ModelInferResponse, output: Output, cells: Array, packed: Packed) -> None:
-    """Adds an output in the form of the request. cells: [tokens, *shape], or [rows, *shape] without time axis."""
-    if output.time and packed.padded is not None:
-        cells = _pad(cells, packed.lengths, packed.padded)
-    response.outputs.add(name=output.name, datatype=DATATYPE[output.dtype], shape=cells.shape)
-    response.raw_output_contents.append(cells.astype(CELLS[output.dtype], copy=False).tobytes())
-
-
-def _pad(cells: Array, lengths: Rows, time: int) -> Array:
-    """[tokens, ...] → [rows, time, ...], zeros behind each row's length."""
-    rows = len(lengths)
-    if len(cells) == rows * time:
-        return cells.reshape(rows, time, *cells.shape[1:])
-    padded = np.zeros((rows, time, *cells.shape[1:]), cells.dtype)
-    padded[np.arange(time) < lengths[:, None]] = cells
-    return padded
+def encode(response: pb.ModelInferResponse, output: Output, rows: Sequence[bytes], packed: Packed) -> None:
+    """Adds an output in the form of the request. rows: the little-endian cells of each, [time, *shape] or [*shape]."""
+    lead: tuple[int, ...] = (len(rows),)
+    if output.time and packed.padded is None:
+        lead = (len(packed.values[0]),)
+    elif output.time and packed.padded is not None:
+        lead = (len(rows), packed.padded)
+        size = packed.padded * prod(output.shape) * CELLS[output.dtype].itemsize
+        rows = [row.ljust(size, b"\0") for row in rows]
+    response.outputs.add(name=output.name, datatype=DATATYPE[output.dtype], shape=(*lead, *output.shape))
+    response.raw_output_contents.append(b"".join(rows))

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 
 from headrace.protos import inference_pb2 as pb
-from headrace.server.commands import Command, Leave, NamedStep, Step
+from headrace.server.commands import Command, Leave, NamedSteps, Step
 from headrace.server.gate import Gate
 from headrace.server.models import Model, Models
 from headrace.server.rpc.inference import InferenceService
@@ -33,17 +33,17 @@ class ScriptedLane:
     deliver: Callable[[Answers], None] = lambda answers: None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     broken: bool = False
-    broken: bool = False
 
     def post(self, command: Command) -> None:
         self.posted.append(command)
         self.arrived.set()
-        if self.script is not None and isinstance(command, Step | NamedStep):
+        if self.script is not None and isinstance(command, Step | NamedSteps):
             asyncio.get_running_loop().call_soon(self.deliver, self.script(command.steps))
 
     @property
     def steps(self) -> list[Steps]:
-        return [command.steps for command in self.posted if isinstance(command, Step | NamedStep)]
+        """Those of named sequences one by one, however they were gathered."""
+        return [steps for command in self.posted for steps in _apart(command)]
 
     async def until(self, holds: Callable[[ScriptedLane], bool]) -> None:
         """Returns once `holds` is true of what was posted."""
@@ -52,8 +52,25 @@ class ScriptedLane:
             await self.arrived.wait()
 
     @property
-    def left(self) -> list[object]:
-        return [command.sink for command in self.posted if isinstance(command, Leave)]
+    def left(self) -> list[tuple[object, int]]:
+        """Sink and key of each row whose caller is gone; of a connection, which leaves as a whole, key -1."""
+        gone = [command for command in self.posted if isinstance(command, Leave)]
+        return [(command.sink, key) for command in gone for key in (command.keys or {-1})]
+
+
+def _apart(command: Command) -> list[Steps]:
+    match command:
+        case NamedSteps(steps):
+            return [steps.take(np.array([row])) for row in range(len(steps))]
+        case Step(steps):
+            return [steps]
+        case _:
+            return []
+
+
+def place(steps: Steps) -> tuple[object, int]:
+    """What one row is known by."""
+    return steps.sink, int(steps.keys[0])
 
 
 def echo(steps: Steps) -> Answers:

@@ -122,6 +122,6 @@ def test_steps_without_state_go_to_each_lane_in_turn() -> None:
             merged.MergeFrom(reply)
         assert sums(merged) == {1: [0, 1, 2, 3, 4, 5]}
         assert [sum(isinstance(c, Step) for c in lane.posted) for lane in lanes] == [3, 3]
-        assert [lane.left for lane in lanes] == [[stream], [stream]]
+        assert [lane.left for lane in lanes] == [[(stream, -1)], [(stream, -1)]]
 
     asyncio.run(asyncio.wait_for(test(), 20))

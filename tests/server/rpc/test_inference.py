@@ -19,7 +19,20 @@ from headrace.server.rpc.inference_stream import MOST_UNDER_WAY
 from headrace.server.steps import Answers, Steps, failures
 
 from ..fakes import FEATURES, STATELESS_SUM, SUM, Clock, SumEngine
-from .oip import ScriptedLane, add_input, ask, echo, infer, request, served, serving, stream, tensors, with_models
+from .oip import (
+    ScriptedLane,
+    add_input,
+    ask,
+    echo,
+    infer,
+    place,
+    request,
+    served,
+    serving,
+    stream,
+    tensors,
+    with_models,
+)
 from .wire import model
 
 X = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -260,7 +273,7 @@ def test_an_abandoned_call_leaves_its_lane() -> None:
         call.cancel()
         await lane.until(lambda lane: bool(lane.left))
         (steps,) = lane.steps
-        assert lane.left == [steps.sink]
+        assert lane.left == [place(steps)]
         lane.deliver(failures(steps, Cancelled("the caller is gone")))  # as a lane does; nobody is there to hear it
         lane.script = echo
         await infer(channel, step())
@@ -347,7 +360,7 @@ def test_a_fault_of_ours_fails_its_request_alone(caplog: pytest.LogCaptureFixtur
         assert not (await call.read()).error_message
 
     with_models(check, served(SUM, Broken()), served(STATELESS_SUM, ScriptedLane(echo)))
-    assert "a request failed" in caplog.text
+    assert "requests failed" in caplog.text
 
 
 def test_a_stream_without_answers_is_not_read_for_ever() -> None:
@@ -399,7 +412,7 @@ def test_a_lost_stream_leaves_its_lanes() -> None:
         await call.read()
         call.cancel()
         await lane.until(lambda lane: len(lane.left) == 2)
-        assert set(lane.left) == {lane.steps[0].sink, lane.steps[2].sink}
+        assert set(lane.left) == {place(lane.steps[0]), place(lane.steps[2])}
 
     with_models(check, served(SUM, lane))
 

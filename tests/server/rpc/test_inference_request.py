@@ -10,13 +10,12 @@ import pytest
 
 from headrace.errors import InvalidInput, UnknownModel
 from headrace.protos import inference_pb2 as pb
-from headrace.server.commands import NamedStep, Step
 from headrace.server.models import Models
 from headrace.server.rpc.inference_request import Ask, read_options, understand
-from headrace.server.steps import NEVER_AGAIN, NEXT
+from headrace.server.steps import NEXT
 
-from ..fakes import STATELESS_SUM, SUM, Heard
-from .oip import ScriptedLane, add_input, request, served
+from ..fakes import STATELESS_SUM, SUM
+from .oip import ScriptedLane, request, served
 
 X = np.ones((3, 2), np.float32)
 
@@ -75,37 +74,6 @@ def test_a_wrong_parameter_is_refused_by_name(wrong: dict[str, Any]) -> None:
 
 def test_other_parameters_are_ignored() -> None:
     assert read_options(request("m", priority=3, who="me")) == read_options(request("m"))
-
-
-def test_a_named_step_is_never_sent_again() -> None:
-    message = request("sum", X, sequence_id="a", sequence_start=True, sequence_end=True, headrace_tenant="t")
-    command = understood(message).command(Heard(), 100.0, inf)
-    assert isinstance(command, NamedStep)
-    assert (command.name, command.start, command.end) == (("t", "a"), True, True)
-    assert (command.steps.positions[0], command.steps.acked[0]) == (NEXT, NEVER_AGAIN)
-    assert command.steps.lengths.tolist() == [3]
-
-
-def test_a_position_acknowledges_what_is_before_it() -> None:
-    steps = understood(request("sum", X, sequence_id=1, headrace_position=5)).command(Heard(), 100.0, inf).steps
-    assert (steps.positions.tolist(), steps.acked.tolist()) == ([5], [5])
-
-
-def test_the_nearer_deadline_counts() -> None:
-    late = understood(request("sum", X, sequence_id=1, timeout=250_000))
-    assert late.command(Heard(), 100.0, inf).steps.deadlines.tolist() == [100.25]
-    assert late.command(Heard(), 100.0, 100.1).steps.deadlines.tolist() == [100.1]
-    none = understood(request("sum", X, sequence_id=1, timeout=0))
-    assert none.command(Heard(), 100.0, inf).steps.deadlines.tolist() == [inf]
-
-
-def test_a_stateless_request_is_many_rows_and_no_sequence() -> None:
-    message = request("stateless-sum", X, sequence_id=9)
-    add_input(message, "lengths", np.array([1, 2]))
-    command = understood(message).command(Heard(), 100.0, inf)
-    assert isinstance(command, Step)
-    assert command.steps.keys.tolist() == [0, 1]
-    assert command.steps.lengths.tolist() == [1, 2]
 
 
 def test_an_unknown_model_or_version_is_told() -> None:

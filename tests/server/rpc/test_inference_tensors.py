@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import InvalidInput
 from headrace.protos import inference_pb2 as pb
+from headrace.ragged import Ragged
 from headrace.server.rpc.inference_tensors import decode, encode, requested
 from headrace.spec import Chunk, Dtype, Input, ModelSpec, Output
 
@@ -35,9 +36,9 @@ def with_lengths(x: np.ndarray, lengths: list[int]) -> pb.ModelInferRequest:
 def answered(message: pb.ModelInferRequest, spec: ModelSpec = STATELESS_SUM) -> dict[str, np.ndarray]:
     """The inputs sent back as output y, and each row's number as `last`."""
     packed, response = decode(spec, message), pb.ModelInferResponse()
-    rows = np.repeat(np.arange(len(packed.lengths), dtype=np.float32)[:, None], 2, axis=1)
-    encode(response, spec.outputs[0], packed.values[0], packed)
-    encode(response, spec.outputs[1], rows, packed)
+    rows = Ragged(packed.values[0], packed.lengths)
+    encode(response, spec.outputs[0], [row.tobytes() for row in rows], packed)
+    encode(response, spec.outputs[1], [np.full(2, n, np.float32).tobytes() for n in range(len(rows))], packed)
     return tensors(response)
 
 
