@@ -2,112 +2,120 @@
 
 from __future__ import annotations
 
-import mmap
-import sys
+import time
 from collections import Counter
-from math import prod
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from headrace.errors import ConfigurationError, ModelFailed
-from headrace.spec import LENGTHS, ModelSpec, State
+from headrace.spec import ModelSpec
 
-from .batch import Batch, Outcome, blank
+from .batch import Batch, Outcome
 from .device import Device
-from .graph import FINITE, FRESH, READ, WRITE, arena_in, arena_out, with_arenas
-from .steps import Array
+from .graph import SLOTS, arena_in, reader, with_arenas
+from .memory import arena
+from .pieces import Piece
+from .prepared import Calls
+from .steps import Array, Outputs, Rows
 
 ERROR_LEVEL = 3  # of ONNX Runtime's log: its warnings speak of what the operator cannot change
+HEAVY = ("LSTM", "GRU", "RNN", "MatMul", "Gemm", "Attention", "Conv")
+"""Parts of the names of the operators that do the work."""
 
 
 class OnnxEngine:
     """Runs batches of one model. Owns the arenas; only the lane's thread may call `run`.
 
-    slots: how many states each arena holds.
+    slots: how many states each arena holds. One more holds the state of a fresh sequence.
     """
 
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec, slots: int, device: Device, threads: int = 1) -> None:
-        self._spec = spec
-        self._session = _session(with_arenas(model, spec), device, threads)
-        self._arenas = {state.name: allocate(state, slots, device) for state in spec.states}
-        self._binding = self._session.io_binding()
-        for state in spec.states:
-            self._binding.bind_ortvalue_input(arena_in(state), self._arenas[state.name])
-            self._binding.bind_ortvalue_output(arena_out(state), self._arenas[state.name])
+        wrapped = with_arenas(model, spec)
+        self._spec, self._slots, self._timed = spec, slots, tuple(o.time for o in spec.outputs)
+        self._session = _session(wrapped.model, device, threads)
+        self._assert_placement(device)
+        self._arenas = {piece: arena(piece, slots + 1, device) for piece in wrapped.pieces}
+        watched = wrapped.sums is not None
+        self._watch = Watch(_session(reader(wrapped.pieces), device, 1), self._arenas) if watched else None
+        maps = None if wrapped.maps is None else _session(wrapped.maps, "CPU", 1)
+        self._calls = Calls(self._session, maps, wrapped, list(self._arenas.values()), spec, device)
 
     def __repr__(self) -> str:
         return f"OnnxEngine({self._spec.name}, {self._session.get_providers()[0]})"
 
     def run(self, batch: Batch) -> Outcome:
         """One call of the runtime. Raises ModelFailed if it refuses the batch; slots that are read never change."""
-        outputs, sound = blank(self._spec.outputs, batch.lengths), np.ones(len(batch), np.bool_)
-        for given, values in zip(self._spec.inputs, batch.values, strict=True):
-            self._bind_input(given.name, values)
-        self._bind_input(LENGTHS, batch.lengths)
-        for output, cells in zip(self._spec.outputs, outputs.cells, strict=True):
-            self._bind_output(output.name, cells)
-        if self._spec.stateful:
-            for name, column in ((READ, batch.read), (WRITE, batch.write), (FRESH, batch.fresh)):
-                self._bind_input(name, column)
-            self._bind_output(FINITE, sound)
         try:
-            self._session.run_with_iobinding(self._binding)
+            call = self._calls.of(batch.lengths)
+            call.fill(batch, self._slots)
+            began = time.thread_time()
+            self._session.run_with_iobinding(call.binding)
+            took = time.thread_time() - began
+            call.results.block.pull(call.results.size)
         except Exception as error:  # the runtime's exceptions share no base but this
             raise ModelFailed(
                 f"{self._spec.name}: the runtime refused a batch of {len(batch)} rows: {error}"
             ) from error
-        return Outcome(outputs, sound)
+        cells = tuple(cells.copy() for cells in call.results.cells)  # the next call writes where this one did
+        outputs = Outputs(cells[: len(self._timed)], self._timed, batch.lengths)
+        sound = np.ones(len(batch), np.bool_) if self._watch is None else self._watch.sound(cells[-1], batch.write)
+        return Outcome(outputs, sound, took)
 
     def arena(self, state: str) -> Array:
-        """The states in the arena of that name, [slots, ...]: on the CPU a view, else a copy."""
-        cells: Array = self._arenas[state].numpy()
-        return cells
+        """All states of that name, [slots, ...]: on the CPU a view if they lie in one arena, else a copy."""
+        pieces = [piece for piece in self._arenas if piece.state.name == state]
+        cells = [self._arenas[p].numpy()[: self._slots].reshape(self._slots, *p.joined) for p in pieces]
+        return cells[0] if len(cells) == 1 else np.concatenate(cells, axis=1)
 
     def placement(self) -> str:
         """Where the graph's nodes run, such as "CPU: 2 LSTM, 5 Gather"."""
-        nodes = Counter(
+        nodes = self._nodes()
+        places = sorted({place for place, _ in nodes})
+        return "; ".join(f"{p}: " + ", ".join(f"{n} {op}" for (q, op), n in nodes.items() if q == p) for p in places)
+
+    def _nodes(self) -> Counter[tuple[str, str]]:
+        """How many of (device, operator)."""
+        return Counter(
             (part.ep_name.removesuffix("ExecutionProvider"), node.op_type)
             for part in self._session.get_provider_graph_assignment_info()
             for node in part.get_nodes()
         )
-        places = sorted({place for place, _ in nodes})
-        return "; ".join(f"{p}: " + ", ".join(f"{n} {op}" for (q, op), n in nodes.items() if q == p) for p in places)
 
-    def _bind_input(self, name: str, values: Array) -> None:
-        self._binding.bind_cpu_input(name, np.ascontiguousarray(values))
-
-    def _bind_output(self, name: str, cells: Array) -> None:
-        self._binding.bind_output(name, "cpu", 0, cells.dtype, cells.shape, cells.ctypes.data)
-
-
-def allocate(state: State, slots: int, device: Device) -> ort.OrtValue:
-    """Memory for `slots` states, [slots, *shape], on the device.
-
-    On Linux's CPU it is anonymous memory without huge pages: the kernel gives a page when a slot on it is first
-    written, so that an arena for many sequences costs what its live ones need. Raises ConfigurationError if there is
-    not so much memory.
-    """
-    shape = (slots, *state.shape)
-    size = prod(shape) * np.dtype(state.dtype).itemsize
-    try:
-        return _allocated(shape, state, size, device)
-    except Exception as error:  # of the system, numpy or the runtime, which share no base but this
-        raise ConfigurationError(
-            f"state {state.name} of {slots} sequences takes {size / 1e9:,.1f} GB, which cannot be had on {device} "
-            f"({error}); choose fewer with --sequences"
-        ) from error
+    def _assert_placement(self, device: Device) -> None:
+        """Raises ConfigurationError if what does the work would run elsewhere, its inputs carried there and back."""
+        strays = sorted({op for place, op in self._nodes() if place != device and any(part in op for part in HEAVY)})
+        if strays:
+            raise ConfigurationError(
+                f"{self._spec.name}: {device} has no kernel for {', '.join(strays)} as exported; "
+                "serve it with device cpu, or export it with an opset of at most 21"
+            )
 
 
-def _allocated(shape: tuple[int, ...], state: State, size: int, device: Device) -> ort.OrtValue:
-    if device == "CUDA":
-        return ort.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(state.dtype), "cuda", 0)
-    if sys.platform != "linux":
-        return ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, state.dtype))
-    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return ort.OrtValue.ortvalue_from_numpy(np.frombuffer(memory, state.dtype, prod(shape)).reshape(shape))
+class Watch:
+    """Which of the new states are finite, by their sums."""
+
+    def __init__(self, session: ort.InferenceSession, arenas: dict[Piece, ort.OrtValue]) -> None:
+        """session: of the graph `reader`."""
+        self._session = session
+        self._arenas = {arena_in(piece): value for piece, value in arenas.items() if piece.real}
+
+    def sound(self, sums: Array, slots: Rows) -> NDArray[np.bool_]:
+        """[rows] whether the state in the row's slot is finite, as it is if its sum is; large cells may have none."""
+        sound = np.isfinite(sums)
+        if np.count_nonzero(sound) < len(sound):
+            doubtful = np.flatnonzero(~sound)
+            sound[doubtful] = self._finite(slots[doubtful])
+        return sound
+
+    def _finite(self, slots: Rows) -> NDArray[np.bool_]:
+        """[rows] whether all cells of the states in these slots are."""
+        feed = self._arenas | {SLOTS: ort.OrtValue.ortvalue_from_numpy(slots.astype(np.int64))}
+        rows = [each.numpy().reshape(len(slots), -1) for each in self._session.run_with_ort_values(None, feed)]
+        finite: NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(each).all(axis=1) for each in rows])
+        return finite
 
 
 def _session(model: onnx.ModelProto, device: Device, threads: int) -> ort.InferenceSession:

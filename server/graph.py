@@ -1,61 +1,96 @@
-"""The graph with its states inside: Gather(arena, read) → initial where fresh → model → ScatterND(arena, write).
+"""The graph with its states inside: Gather(arena, read) → model → ScatterND(arena, write).
 
-An arena holds one state of all sequences, [slots, ...]. It is bound as input and as output of the same memory, so that
-ScatterND (ONNX operator spec, opset 18) writes in place and nothing else of it moves. Rows read one slot and write
-another, so that the order of Gather and ScatterND does not matter, and a run that fails harms nobody.
+An arena holds one state of all sequences, [slots, ...], or a piece of it. It is bound as input and as output of the
+same memory, so that ScatterND (ONNX operator spec, opset 18) writes in place and nothing else of it moves. Rows read
+one slot and write another, so that the order of Gather and ScatterND does not matter, and a run that fails harms
+nobody. A fresh sequence reads a slot that holds the initial value and is never written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from math import prod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from headrace.contract import ELEMENTS
-from headrace.spec import ModelSpec, State
+from headrace.spec import Dtype, ModelSpec
 
-READ, WRITE, FRESH, FINITE = "headrace:read", "headrace:write", "headrace:fresh", "headrace:finite"
+from .maps import split
+from .pieces import Piece, pieces
+from .values import Values
+
+READ, WRITE, SUMS, SLOTS = "headrace:read", "headrace:write", "headrace:sums", "headrace:slots"
 """No name of a spec holds a colon, so that nothing that is added here can collide with it."""
+OPSET, IR = 20, 9
+"""Of the graphs that are wholly ours."""
+COLUMN, DEEP = f"{WRITE}:column", f"{WRITE}:deep"
 
 
-def arena_in(state: State) -> str:
-    return f"{state.name}:arena"
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A stateful model with its states in arenas, or a stateless one as it was.
 
-
-def arena_out(state: State) -> str:
-    return f"{state.name}:arena:written"
-
-
-def with_arenas(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """The same model with states in arenas. A stateless model comes back as it is.
-
-    Inputs: the spec's, `lengths`, READ and WRITE int64 [rows], FRESH bool [rows], an arena [slots, ...] for each state.
-    Outputs: the spec's, FINITE bool [rows] over the new states, an arena for each state.
+    model:  inputs the spec's, READ and WRITE int64 [rows], an arena [slots, ...] for each piece, the index maps, and
+            `lengths` where the model needs more of them. Outputs the spec's, an arena for each piece, and SUMS [rows],
+            float32, or float64 if a state is: the sum of the new state's cells, not finite if one of them is not;
+            absent if all are whole numbers.
+    maps:   lengths → the index maps; None if there are none
     """
+
+    model: onnx.ModelProto
+    maps: onnx.ModelProto | None
+    pieces: tuple[Piece, ...]
+
+    @property
+    def sums(self) -> Dtype | None:
+        """The dtype of SUMS; None if there are none."""
+        return _sums_dtype(self.pieces) if any(piece.real for piece in self.pieces) else None
+
+
+def arena_in(piece: Piece) -> str:
+    return f"{piece.name}:arena"
+
+
+def arena_out(piece: Piece) -> str:
+    return f"{piece.name}:arena:written"
+
+
+def with_arenas(model: onnx.ModelProto, spec: ModelSpec) -> Wrapped:
     if not spec.states:
-        return model
+        return Wrapped(model, None, ())
+    values = Values.of(model)
+    parts = tuple(piece for state in spec.states for piece in pieces(state, values))
+    apart = split(model, values)
+    return Wrapped(_wrapped(apart.model, spec, parts), apart.maps, parts)
+
+
+def reader(parts: Sequence[Piece]) -> onnx.ModelProto:
+    """SLOTS [rows] and the arenas → the states in those slots, [rows, ...] for each real piece."""
+    real = [piece for piece in parts if piece.real]
+    graph = helper.make_graph(
+        [helper.make_node("Gather", [arena_in(p), SLOTS], [f"{p.name}:cells"], axis=0) for p in real],
+        "reader",
+        [helper.make_tensor_value_info(SLOTS, TensorProto.INT64, ["rows"]), *(_arena(p, arena_in(p)) for p in real)],
+        [helper.make_tensor_value_info(f"{p.name}:cells", ELEMENTS[p.state.dtype], None) for p in real],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+
+
+def _wrapped(model: onnx.ModelProto, spec: ModelSpec, parts: Sequence[Piece]) -> onnx.ModelProto:
     graph = model.graph
     ins, outs = {s.input for s in spec.states}, {s.output for s in spec.states}
-    before = [node for state in spec.states for node in _read(state)]
-    after = [node for state in spec.states for node in _write(state)]
-    control = [
-        helper.make_tensor_value_info(READ, TensorProto.INT64, ["rows"]),
-        helper.make_tensor_value_info(WRITE, TensorProto.INT64, ["rows"]),
-        helper.make_tensor_value_info(FRESH, TensorProto.BOOL, ["rows"]),
-    ]
+    inner = [node for node in graph.node if not _replaced(node, parts)]
+    arenas_in, arenas_out = ([_arena(p, name(p)) for p in parts] for name in (arena_in, arena_out))
+    control = [helper.make_tensor_value_info(name, TensorProto.INT64, ["rows"]) for name in (READ, WRITE)]
     wrapped = helper.make_graph(
-        [*before, *graph.node, *_write_index(), *after, *_finite(spec.states)],
+        [*map(_read, parts), *inner, *_write_index(parts), *map(_write, parts), *_sums(parts)],
         graph.name,
-        [*(i for i in graph.input if i.name not in ins), *control, *(_arena(s, arena_in(s)) for s in spec.states)],
-        [
-            *(o for o in graph.output if o.name not in outs),
-            helper.make_tensor_value_info(FINITE, TensorProto.BOOL, ["rows"]),
-            *(_arena(s, arena_out(s)) for s in spec.states),
-        ],
-        [*graph.initializer, *(t for s in spec.states for t in _constants(s))],
+        [*(i for i in graph.input if i.name not in ins), *control, *arenas_in],
+        [*(o for o in graph.output if o.name not in outs), *_sums_out(parts), *arenas_out],
+        [*graph.initializer, *_constants(parts)],
         sparse_initializer=graph.sparse_initializer,
     )
     return helper.make_model(
@@ -63,69 +98,61 @@ def with_arenas(model: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     )
 
 
-def _arena(state: State, name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, ELEMENTS[state.dtype], ["slots", *state.shape])
+def _replaced(node: onnx.NodeProto, parts: Sequence[Piece]) -> bool:
+    """Whether the node only takes a state apart, or joins it."""
+    apart = [piece for piece in parts if piece.part is not None]
+    joined = {piece.state.output for piece in apart} - {piece.written for piece in apart}
+    return any(name in joined or any(name == piece.read for piece in apart) for name in node.output)
 
 
-def _constants(state: State) -> Iterator[TensorProto]:
-    rank, p = len(state.shape), arena_in(state)
-    yield numpy_helper.from_array(np.ascontiguousarray(state.cells()[None]), f"{p}:initial")
-    yield numpy_helper.from_array(np.array([-1] + [1] * rank, np.int64), f"{p}:column")
-    yield numpy_helper.from_array(np.array([0, -1], np.int64), f"{p}:row_shape")
-    zeros = np.float64 if state.dtype == "float64" else np.float32
-    yield numpy_helper.from_array(np.zeros((prod(state.shape), 1), zeros), f"{p}:zeros")
+def _arena(piece: Piece, name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, ELEMENTS[piece.state.dtype], ["slots", *piece.shape])
 
 
-def _read(state: State) -> Iterator[onnx.NodeProto]:
-    p = arena_in(state)
-    yield helper.make_node("Gather", [p, READ], [f"{p}:kept"], axis=0)
-    yield helper.make_node("Reshape", [FRESH, f"{p}:column"], [f"{p}:fresh"])
-    if state.dtype != "bool":
-        yield helper.make_node("Where", [f"{p}:fresh", f"{p}:initial", f"{p}:kept"], [state.input])
-        return
-    # The CPU has no Where of truth values.
-    yield helper.make_node("Cast", [f"{p}:initial"], [f"{p}:initial:number"], to=TensorProto.UINT8)
-    yield helper.make_node("Cast", [f"{p}:kept"], [f"{p}:kept:number"], to=TensorProto.UINT8)
-    yield helper.make_node("Where", [f"{p}:fresh", f"{p}:initial:number", f"{p}:kept:number"], [f"{p}:number"])
-    yield helper.make_node("Cast", [f"{p}:number"], [state.input], to=TensorProto.BOOL)
+def _read(piece: Piece) -> onnx.NodeProto:
+    return helper.make_node("Gather", [arena_in(piece), READ], [piece.read], axis=0)
 
 
-def _write_index() -> Iterator[onnx.NodeProto]:
-    last = helper.make_tensor("last", TensorProto.INT64, [1], [-1])
-    yield helper.make_node("Constant", [], [f"{WRITE}:last"], value=last)
-    yield helper.make_node("Unsqueeze", [WRITE, f"{WRITE}:last"], [f"{WRITE}:index"])
+def _write_index(parts: Sequence[Piece]) -> Iterator[onnx.NodeProto]:
+    """[rows, 1], and [rows, 1, 1] for those whose new values have an axis of one layer more than their arena."""
+    yield helper.make_node("Unsqueeze", [WRITE, f"{COLUMN}:axes"], [COLUMN])
+    if any(piece.flat for piece in parts):
+        yield helper.make_node("Unsqueeze", [WRITE, f"{DEEP}:axes"], [DEEP])
 
 
-def _write(state: State) -> Iterator[onnx.NodeProto]:
-    yield helper.make_node("ScatterND", [arena_in(state), f"{WRITE}:index", state.output], [arena_out(state)])
+def _write(piece: Piece) -> onnx.NodeProto:
+    index = DEEP if piece.flat else COLUMN
+    return helper.make_node("ScatterND", [arena_in(piece), index, piece.written], [arena_out(piece)])
 
 
-def _finite(states: tuple[State, ...]) -> Iterator[onnx.NodeProto]:
-    """x · 0 is 0 for finite x and NaN otherwise: a row times the zero vector is 0 only if all of the row is finite."""
-    floats = [state for state in states if np.dtype(state.dtype).kind == "f"]
-    sums = [f"{arena_in(state)}:sum" for state in floats]
-    for state in floats:
-        yield from _sum(state)
-    if not sums:  # integers are finite
-        yield helper.make_node("Equal", [WRITE, WRITE], [FINITE])
-        return
-    zero = helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])
-    yield helper.make_node("Constant", [], [f"{FINITE}:zero"], value=zero)
-    yield helper.make_node("Sum", sums, [f"{FINITE}:sum"])
-    yield helper.make_node("Squeeze", [f"{FINITE}:sum", f"{WRITE}:last"], [f"{FINITE}:flat"])
-    yield helper.make_node("Equal", [f"{FINITE}:flat", f"{FINITE}:zero"], [FINITE])
+def _sums_dtype(parts: Sequence[Piece]) -> Dtype:
+    return "float64" if any(piece.state.dtype == "float64" for piece in parts) else "float32"
 
 
-def _sum(state: State) -> Iterator[onnx.NodeProto]:
-    """[rows, 1] float32. Half precision is widened before, since the CPU has no product of it; double narrowed after,
-    since what is finite in it need not be so in float32."""
-    p, row = arena_in(state), f"{arena_in(state)}:row"
-    yield helper.make_node("Reshape", [state.output, f"{p}:row_shape"], [row])
-    if state.dtype == "float16":
-        yield helper.make_node("Cast", [row], [f"{row}:wide"], to=TensorProto.FLOAT)
-        row = f"{row}:wide"
-    if state.dtype == "float64":
-        yield helper.make_node("MatMul", [row, f"{p}:zeros"], [f"{p}:sum:wide"])
-        yield helper.make_node("Cast", [f"{p}:sum:wide"], [f"{p}:sum"], to=TensorProto.FLOAT)
-    else:
-        yield helper.make_node("MatMul", [row, f"{p}:zeros"], [f"{p}:sum"])
+def _sums(parts: Sequence[Piece]) -> Iterator[onnx.NodeProto]:
+    real = [piece for piece in parts if piece.real]
+    for piece in real:
+        yield from _sum(piece, _sums_dtype(parts))
+    if real:
+        yield helper.make_node("Sum", [f"{arena_in(piece)}:sum" for piece in real], [SUMS])
+
+
+def _sum(piece: Piece, dtype: Dtype) -> Iterator[onnx.NodeProto]:
+    """[rows]. Widened before, since the sum of what is finite in half precision need not be so."""
+    p, cells = arena_in(piece), piece.written
+    if piece.state.dtype != dtype:
+        cells = f"{p}:wide"
+        yield helper.make_node("Cast", [piece.written], [cells], to=ELEMENTS[dtype])
+    yield helper.make_node("Flatten", [cells], [f"{p}:flat"], axis=1)
+    yield helper.make_node("ReduceSum", [f"{p}:flat", f"{COLUMN}:axes"], [f"{p}:sum"], keepdims=0)
+
+
+def _sums_out(parts: Sequence[Piece]) -> Iterator[onnx.ValueInfoProto]:
+    if any(piece.real for piece in parts):
+        yield helper.make_tensor_value_info(SUMS, ELEMENTS[_sums_dtype(parts)], ["rows"])
+
+
+def _constants(parts: Sequence[Piece]) -> Iterator[TensorProto]:
+    yield numpy_helper.from_array(np.array([1], np.int64), f"{COLUMN}:axes")
+    if any(piece.flat for piece in parts):
+        yield numpy_helper.from_array(np.array([1, 2], np.int64), f"{DEEP}:axes")

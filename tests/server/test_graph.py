@@ -105,7 +105,10 @@ def test_placement_names_every_node() -> None:
 
 
 def test_wrapping_is_valid_onnx() -> None:
-    onnx.checker.check_model(with_arenas(sum_model(), SPEC), full_check=True)
+    wrapped = with_arenas(sum_model(), SPEC)
+    onnx.checker.check_model(wrapped.model, full_check=True)
+    assert wrapped.maps is not None
+    onnx.checker.check_model(wrapped.maps, full_check=True)
 
 
 @pytest.mark.parametrize("dtype", get_args(Dtype))
