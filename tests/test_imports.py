@@ -15,6 +15,9 @@ FOLDERS = ("headrace", "server", "training", "export", "protos", "bench")
 PACKAGES = ("headrace.client", "headrace.adopt", *(f"headrace.{folder}" for folder in FOLDERS[1:]))
 CEILING = 300
 
+#: What measurements leave, environments of other servers among it: none of the project's code.
+RESULTS = "bench/results"
+
 LEAVES = tuple(f"headrace.{leaf}" for leaf in ("spec", "errors", "ragged", "contract", "foreign", "dtypes"))
 CLIENT = (*LEAVES, "headrace.protos", "headrace.client")
 
@@ -42,8 +45,8 @@ DISPATCHERS = ("headrace.cli",)
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("headrace.training", "headrace.export", "headrace.bench.reference"),
     "onnxruntime": (
-        *("headrace.server.engine", "headrace.server.device", "headrace.export", "headrace.bench.bare"),
-        "headrace.adopt.probe",
+        *("headrace.server.engine", "headrace.server.prepared", "headrace.server.memory", "headrace.server.device"),
+        *("headrace.export", "headrace.bench.bare", "headrace.adopt.probe"),
     ),
     "grpc": ("headrace.server.rpc", "headrace.server.app", "headrace.client", "headrace.bench"),
     "prometheus_client": ("headrace.server.metrics", "headrace.server.health", "headrace.server.app"),
@@ -71,7 +74,8 @@ class Import:
 def modules(root: Path) -> list[Module]:
     """Every module of the project below `root`, by the name that it is imported under; generated ones left out."""
     files = [file for folder in FOLDERS for file in sorted((root / folder).rglob("*.py"))]
-    return [Module(import_name(file.relative_to(root)), file) for file in files if not file.stem.endswith("_pb2")]
+    ours = [file for file in files if not file.is_relative_to(root / RESULTS) and not file.stem.endswith("_pb2")]
+    return [Module(import_name(file.relative_to(root)), file) for file in ours]
 
 
 def import_name(path: Path) -> str:
