@@ -155,3 +155,17 @@ def test_a_frame_has_no_more_rows_than_a_server_may_have_room_for(loop: asyncio.
     line.exchange()
     assert [len(told.keys) // 4 for told in line.frames if told.keys] == [1024, 76]
     assert {outcome(step) for step in steps} == {1}
+
+
+def test_those_who_wait_longest_are_in_the_next_frame(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    line.session.limit(0, 2)
+    ledgers = [line.open(f"{n}") for n in range(5)]
+    line.frames.clear()
+    for ledger in (*ledgers, ledgers[0]):
+        line.submit(ledger, 1)
+    line.write()
+    line.submit(ledgers[1], 1)
+    line.exchange()
+    keys = [np.frombuffer(told.keys, "<u4").tolist() for told in line.frames]
+    assert keys == [[0, 0], [1, 1], [2, 3], [4]]

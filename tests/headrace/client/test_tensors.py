@@ -6,7 +6,7 @@ from headrace.errors import InvalidInput
 from headrace.protos import sequences_pb2 as pb
 from headrace.spec import Input
 
-from .specs import PAIR, SUM
+from .specs import PAIR, SUM, TOKENS
 
 
 def test_numbers_are_converted_and_copied() -> None:
@@ -63,18 +63,36 @@ def test_numbers_that_the_dtype_cannot_hold_are_refused() -> None:
         pack(narrow, [1 << 31])
 
 
-def _stepped(values: bytes) -> pb.Stepped:
+def test_a_number_without_time_axis_is_no_step() -> None:
+    with pytest.raises(InvalidInput, match=r"takes \[time\], got \[\]"):
+        pack(TOKENS, np.array(1))
+
+
+def _stepped(values: bytes, *lengths: int) -> pb.Stepped:
     columns = [np.array([4, 9], dtype).tobytes() for dtype in ("<u4", "<i8")]
-    return pb.Stepped(keys=columns[0], positions=columns[1], lengths=np.array([2, 1], "<i8").tobytes(), values=[values])
+    return pb.Stepped(
+        keys=columns[0], positions=columns[1], lengths=np.array(lengths, "<i8").tobytes(), values=[values]
+    )
 
 
-def test_rows_of_a_reply_are_split_by_length_and_independent() -> None:
-    (_, _, first), (key, position, second) = results(SUM, _stepped(np.arange(6, dtype="<f4").tobytes()))
-    first[:] = 0  # type: ignore[index, call-overload]
+@pytest.mark.parametrize(
+    ("lengths", "last"), [((2, 1), [[4, 5]]), ((2, 2), [[4, 5], [6, 7]]), ((1, 3), [[2, 3], [4, 5], [6, 7]])]
+)
+def test_rows_of_a_reply_are_split_by_length(lengths: tuple[int, int], last: list[list[float]]) -> None:
+    values = np.arange(2 * sum(lengths), dtype="<f4").tobytes()
+    _, (key, position, second) = results(SUM, _stepped(values, *lengths))
     assert (key, position) == (9, 9)
-    np.testing.assert_array_equal(second, [[4, 5]])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(second, last)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lengths", [(2, 1), (1, 1)])
+def test_rows_of_a_reply_are_their_receivers_own(lengths: tuple[int, int]) -> None:
+    """A view would keep all other rows in memory, and could not be written to."""
+    for _, _, result in results(SUM, _stepped(bytes(8 * sum(lengths)), *lengths)):
+        row = np.asarray(result)
+        assert row.flags.writeable and (row.base is None or row.base.nbytes == row.nbytes)
 
 
 def test_a_reply_that_does_not_fit_the_spec_is_refused() -> None:
     with pytest.raises(ValueError, match="20 bytes"):
-        results(SUM, _stepped(bytes(20)))
+        results(SUM, _stepped(bytes(20), 2, 1))
