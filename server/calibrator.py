@@ -75,13 +75,13 @@ class Calibrator:
         key = await asyncio.to_thread(Key.of, file, model.device)
         if find(cache, key) is None:
             await self.measure(file, model.device, cache)
-            found = find(cache, key)
-            if found is not None:
-                self._apply(model, found)
+        found = find(cache, key)
+        if found is not None:  # also where another server, or the same file under another version, came first
+            self._apply(model, found)
 
     def _apply(self, model: Model, found: Calibration) -> None:
         """Each lane changes its own limits, between two batches."""
         limits = bounds(self.settings, model.spec, model.device, found)
-        log.info("%r was measured: batches of %d rows and %d time steps", model, limits.rows, limits.tokens)
+        log.info("%r: measured batches of %d rows and %d time steps", model, limits.rows, limits.tokens)
         for lane in model.lanes:
             lane.post(Barrier(partial(lane.state.scheduler.limit, limits.rows, limits.tokens)))

@@ -79,9 +79,12 @@ def test_nothing_is_measured_before_the_first_answer_and_a_while(settings: Setti
     assert limits(served) == [7, 7]
 
 
-def test_what_was_measured_once_is_not_measured_again(settings: Settings, served: Models) -> None:
-    run(settings, served, Day())
+def test_what_was_measured_meanwhile_holds_without_being_measured_again(settings: Settings, served: Models) -> None:
+    assert settings.cache
+    for file in sorted(settings.models.glob("*/1/model.onnx")):
+        keep(settings.cache, Key.of(file, "CPU"), FOUND)  # by another server
     assert run(settings, served, Day(looks=0)) == [PAUSE]
+    assert limits(served) == [7, 7]
 
 
 def test_nothing_is_measured_where_every_limit_is_given(settings: Settings, served: Models) -> None:
