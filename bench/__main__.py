@@ -25,7 +25,9 @@ COLUMNS = 140
 DOCS = "docs"
 
 
-def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
+def main(
+    arguments: Sequence[str] | None = None, known: dict[str, Measure] | None = None, results: Path = RESULTS
+) -> None:
     """Measures, prints a table, writes `results/NAME.json` for each.
 
     Raises SystemExit with what failed; with --check also with the rows that fall short.
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     if given.names == [DOCS]:
         print(docs.told(docs.PAGE, docs.write(results, docs.PAGE)))
         return
-    figures, problems = run(measures(quick=given.quick), given.names, results, wide(), keep=not given.quick)
+    figures, problems = run(known or measures(quick=given.quick), given.names, results, wide(), keep=not given.quick)
     if problems := problems + (short(figures) if given.check else []):
         raise SystemExit("\n".join(problems))
 

@@ -59,7 +59,7 @@ def slope(samples: Sequence[Sample]) -> float:
     return float(np.polyfit(steps, sizes, 1)[0])
 
 
-async def _churn(connection: Connection, generations: int, progress: Progress) -> None:
+async def churn(connection: Connection, generations: int, progress: Progress) -> None:
     """Opens, steps and closes ROWS sequences at a time."""
     for _ in range(generations):
         await connection.open(ROWS)
@@ -82,7 +82,7 @@ async def churned(server: Running, spec: ModelSpec, generations: int) -> Progres
     progress = Progress()
     async with connected(server.address, spec, CONNECTIONS) as made:
         watch = asyncio.create_task(_watch(progress, lambda: resident(server.process.pid)))
-        await asyncio.gather(*(_churn(connection, generations, progress) for connection in made))
+        await asyncio.gather(*(churn(connection, generations, progress) for connection in made))
         watch.cancel()
     return progress
 

@@ -54,13 +54,16 @@ class StockClient:
     async def step(self) -> float:
         """Seconds. Raises RuntimeError if the server refuses."""
         began = time.perf_counter()
-        await self._call.write(self._request())
+        await self._call.write(self.request())
         response = await self._call.read()
-        if not isinstance(response, pb.ModelStreamInferResponse) or response.error_message:
-            raise RuntimeError(f"the server refused: {getattr(response, 'error_message', 'the stream ended')}")
+        if not isinstance(response, pb.ModelStreamInferResponse):
+            raise RuntimeError("the server ended the stream")
+        if response.error_message:
+            raise RuntimeError(f"the server refused: {response.error_message}")
         return time.perf_counter() - began
 
-    def _request(self) -> pb.ModelInferRequest:
+    def request(self) -> pb.ModelInferRequest:
+        """The sequence's next."""
         request = pb.ModelInferRequest(model_name=self._model)
         for name, datatype, shape, raw in self._inputs:
             request.inputs.add(name=name, datatype=datatype, shape=shape)

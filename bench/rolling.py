@@ -71,7 +71,7 @@ class Rolling:
 
     async def _send(self, keys: NDArray[np.int64]) -> int:
         """The next step of each; returns how many."""
-        lengths = self._dealt(len(keys))
+        lengths = self.dealt(len(keys))
         values = [sample[: size * int(lengths.sum())] for size, sample in self._values]
         steps = pb.Steps(
             keys=keys.astype("<u4").tobytes(),
@@ -84,7 +84,8 @@ class Rolling:
         await self._connection.write(pb.Request(steps=steps))
         return len(keys)
 
-    def _dealt(self, count: int) -> NDArray[np.int64]:
+    def dealt(self, count: int) -> NDArray[np.int64]:
+        """The next so many lengths."""
         while len(self._deck) < count:
             self._deck = np.concatenate([self._deck, self._rng.permutation(self._lengths)])
         dealt, self._deck = self._deck[:count], self._deck[count:]

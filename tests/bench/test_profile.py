@@ -1,0 +1,43 @@
+"""Samples become seconds: of threads, and of functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from headrace.bench.profile import NATIVE, Stack, by_function, by_thread, figures, stacks
+
+RAW = """\
+thread (11): lane m/1;Thread.run (threading.py:982);Lane._loop (server/lane.py:108);run (server/engine.py:56) 6
+thread (11): lane m/1;Thread.run (threading.py:982);Lane._loop (server/lane.py:108) 1
+thread (11): lane m/1;Thread.run (threading.py:982);Lane._loop (server/lane.py:110) 1
+thread (10): MainThread;serve (headrace/cli.py:97);select (selectors.py:468) 5
+"""
+CPU = {10: 2.0, 11: 8.0, 12: 0.5, 13: 0.25}  # the last two were never met in Python
+
+
+def test_a_line_is_a_stack() -> None:
+    first, *_ = found = stacks(RAW.splitlines())
+    assert len(found) == 4
+    assert (first.thread, first.thread_name, first.count) == (11, "lane m/1", 6)
+    assert first.frames[-1] == "run (server/engine.py:56)"
+
+
+def test_threads_have_their_names_and_native_ones_one_together() -> None:
+    assert by_thread(CPU, stacks(RAW.splitlines())) == {"lane m/1": 8.0, "MainThread": 2.0, NATIVE: 0.75}
+
+
+def test_functions_share_their_threads_time_whatever_the_line() -> None:
+    shares = by_function(CPU, stacks(RAW.splitlines()))
+    expected = {"run (server/engine.py)": 6.0, "Lane._loop (server/lane.py)": 2.0, "select (selectors.py)": 2.0}
+    assert shares == pytest.approx(expected)
+
+
+def test_figures_begin_with_the_dearest_thread_and_are_microseconds() -> None:
+    sampled = [Stack(11, "lane", ("f (a.py:1)",), 3), Stack(10, "loop", ("g (b.py:1)",), 1)]
+    found = figures({11: 20e-6, 10: 5e-6}, sampled)
+    assert [(f.name, round(f.value, 9), f.note) for f in found] == [
+        ("thread lane", 20, "80.0%"),
+        ("thread loop", 5, "20.0%"),
+        ("f (a.py)", 20, "80.0%"),
+        ("g (b.py)", 5, "20.0%"),
+    ]
