@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import Cancelled, HeadraceError, InvalidInput, ModelFailed, Overloaded, WrongPosition
+from headrace.errors import Cancelled, InvalidInput, ModelFailed, Overloaded, WrongPosition
 from headrace.spec import ModelSpec
 
 from .checks import ended, problems
-from .commands import Cancel, Close, Leave, NamedStep, NamedSteps, Open, Request, Step
+from .commands import Cancel, Close, Leave, NamedSteps, Open, Request, Step
 from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
-from .opening import close, open_sequence, start_named
+from .opening import close, find_named, open_sequence
 from .state import State, wants_reply_kept
 from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds, same
 
@@ -37,10 +36,8 @@ class Admission:
 
     def handle(self, command: Request, now: float) -> Answers:
         match command:
-            case Step(steps) | NamedStep(steps):
-                return self._steps(command, steps, now)
-            case NamedSteps():
-                return [answer for row in _one_by_one(command) for answer in self._steps(row, row.steps, now)]
+            case Step() | NamedSteps():
+                return self._steps(command, now)
             case _ if self.spec.stateful:
                 return self._stateful(command, now)
             case _:
@@ -86,23 +83,33 @@ class Admission:
 
     # Steps
 
-    def _steps(self, command: Step | NamedStep, steps: Steps, now: float) -> Answers:
+    def _steps(self, command: Step | NamedSteps, now: float) -> Answers:
         """A fault of ours in the checks is contained, for nothing has changed yet: later, rows would be half admitted.
 
         Stateless rows have no sequence, so names mean nothing to them.
         """
         try:
-            sound, answers = self._sound(steps)
+            sound, answers = self._sound(command.steps)
         except Exception as error:
             log.exception("steps could not be checked")
-            return failures(steps, ModelFailed(f"the server failed on this step: {error!r}"))
+            return failures(command.steps, ModelFailed(f"the server failed on this step: {error!r}"))
         if not self.spec.stateful:
-            self.state.scheduler.add(sound)
-        elif isinstance(command, NamedStep) and len(sound):
-            answers += self._named(command, sound, now)
+            self.state.scheduler.add(command.steps.take(sound))
         elif isinstance(command, Step):
-            answers += self._keyed(sound, now)
+            answers += self._keyed(command.steps.take(sound), now)
+        else:
+            for turn in command.take(sound).in_turns():
+                answers += self._named(turn, now)
         return answers
+
+    def _sound(self, steps: Steps) -> tuple[Mask, Answers]:
+        """[rows] whether the spec allows them, and what the others are told."""
+        answers: Answers = []
+        sound = np.ones(len(steps), np.bool_)
+        for broken, error in problems(self.spec, steps):
+            answers += failures(steps.take(broken & sound), error)
+            sound &= ~broken
+        return sound, answers
 
     def _keyed(self, steps: Steps, now: float) -> Answers:
         steps = steps.numbered(self.state.handles[steps.sink].lookup(steps.keys))
@@ -110,17 +117,19 @@ class Admission:
         told = [] if holds(known) else [(steps.sink, _not_known(steps, row)) for row in np.flatnonzero(~known).tolist()]
         return told + self._numbered(steps.take(known), now)
 
-    def _named(self, command: NamedStep, step: Steps, now: float) -> Answers:
-        try:
-            number, told = start_named(self.state, command, now)
-        except HeadraceError as error:
-            return failures(step, error)
-        column = np.array([number])
-        answers = self._numbered(step.numbered(column), now)
-        if command.end and not any(isinstance(answer, Failed) for _, answer in answers):
-            self.state.sequences.closing[number] = True
-            answers += self.state.close_due(column)
-        return told + answers
+    def _named(self, command: NamedSteps, now: float) -> Answers:
+        """Rows of different names. A sequence closes behind a row that ends it, if the row did not fail."""
+        numbers, told = find_named(self.state, command, now)
+        steps, found = command.steps.numbered(numbers), numbers >= 0
+        answers = told + self._admit(self._placed(steps.take(found)), now)
+        if np.count_nonzero(ends := command.ends & found):
+            failed = [
+                a.key for sink, a in answers if sink is steps.sink and isinstance(a, Failed) and a.key is not None
+            ]
+            ended = numbers[ends & ~np.isin(steps.keys, failed)]
+            self.state.sequences.closing[ended] = True
+            answers += self.state.close_due(ended)
+        return answers
 
     def _numbered(self, steps: Steps, now: float) -> Answers:
         """Rows whose sequences are live. Rows of one sequence in one frame are admitted one after the other."""
@@ -170,20 +179,17 @@ class Admission:
         if busy < len(steps):
             self.state.scheduler.add(steps.take(pending == 0))
 
-    def _sound(self, steps: Steps) -> tuple[Steps, Answers]:
-        """The rows that the spec allows, and what the others are told."""
-        answers: Answers = []
-        sound = np.ones(len(steps), np.bool_)
-        for broken, error in problems(self.spec, steps):
-            answers += failures(steps.take(broken & sound), error)
-            sound &= ~broken
-        return steps.take(sound), answers
+    def _placed(self, steps: Steps) -> Steps:
+        """Rows that go wherever their sequences stand now say where that is."""
+        anywhere = steps.positions == NEXT
+        if not np.count_nonzero(anywhere):
+            return steps
+        return steps.placed(np.where(anywhere, self.state.sequences.expected[steps.numbers], steps.positions))
 
     def _in_place(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows that begin where their sequences stand; the others are repetitions, or wrong."""
-        expected, anywhere = self.state.sequences.expected[steps.numbers], steps.positions == NEXT
-        if np.count_nonzero(anywhere):
-            steps = steps.placed(np.where(anywhere, expected, steps.positions))
+        steps = self._placed(steps)
+        expected = self.state.sequences.expected[steps.numbers]
         fits = (steps.positions == expected) & ~self.state.sequences.closing[steps.numbers]
         if holds(fits):
             return steps, []
@@ -252,12 +258,6 @@ class Admission:
         for number in state.handles.pop(command.sink, Handles()):
             state.sequences.owner[number] = None
         return answers
-
-
-def _one_by_one(command: NamedSteps) -> Iterator[NamedStep]:
-    rows = zip(command.names, command.starts.tolist(), command.ends.tolist(), strict=True)
-    for row, (name, start, end) in enumerate(rows):
-        yield NamedStep(command.steps.take(np.array([row])), name, start, end)
 
 
 def _not_known(steps: Steps, row: int) -> Failed:

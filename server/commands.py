@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .sequences import Name
-from .steps import Rows, Sink, Steps
+from .steps import Rows, Sink, Steps, holds
 
 
 class Mode(Enum):
@@ -39,27 +41,40 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedStep:
-    """One row that names its sequence itself, as Open Inference rows do: `start` begins it anew, `end` closes it."""
-
-    steps: Steps
-    name: Name
-    start: bool
-    end: bool
-
-
-@dataclass(frozen=True, slots=True)
 class NamedSteps:
     """Rows that name their sequences themselves, as Open Inference rows do; all that a face gathered for one lane.
 
     One name a row. Rows of one name are handled in order. starts [rows]: begins the sequence anew; ends [rows]: closes
-    it behind the step. Keys are whatever the sink tells its rows apart by.
+    it behind the step. Each row has a key of its own, by which the sink tells whose answer it is.
     """
 
     steps: Steps
     names: tuple[Name, ...]
     starts: NDArray[np.bool_]
     ends: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[Any]) -> NamedSteps:
+        """The chosen rows: a mask [rows] or indices."""
+        if rows.dtype == np.bool_:
+            if holds(rows):
+                return self
+            rows = np.flatnonzero(rows)
+        names = tuple(self.names[row] for row in rows.tolist())
+        return NamedSteps(self.steps.take(rows), names, self.starts[rows], self.ends[rows])
+
+    def in_turns(self) -> Iterator[NamedSteps]:
+        """All rows, in parts that hold each name once: its first rows, its second ones, and so on."""
+        if len(set(self.names)) == len(self.names):
+            yield self
+            return
+        turns: list[list[int]] = []
+        seen: Counter[Name] = Counter()
+        for row, name in enumerate(self.names):
+            if seen[name] == len(turns):
+                turns.append([])
+            turns[seen[name]].append(row)
+            seen[name] += 1
+        yield from (self.take(np.array(rows)) for rows in turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +113,5 @@ class Barrier:
 
 
 #: What is answered by admission; a barrier is the lane's own affair.
-Request = Open | Step | NamedStep | NamedSteps | Cancel | Close | Leave
+Request = Open | Step | NamedSteps | Cancel | Close | Leave
 Command = Request | Barrier

@@ -6,13 +6,13 @@ import asyncio
 
 from headrace.errors import InvalidInput, Overloaded
 
-from .commands import Barrier, Cancel, Close, Command, Leave, NamedStep, NamedSteps, Open, Step
+from .commands import Barrier, Cancel, Close, Command, Leave, NamedSteps, Open, Step
 
 
 def weight(command: Command) -> int:
     """What a command counts: about as many answers as it can bring, so that unread answers are bounded too."""
     match command:
-        case Step(steps) | NamedStep(steps) | NamedSteps(steps):
+        case Step(steps) | NamedSteps(steps):
             return len(steps)
         case Cancel() | Close():
             return len(command.keys)

@@ -8,7 +8,7 @@ from zlib import crc32
 from headrace.errors import HeadraceError, Unavailable, UnknownModel
 from headrace.spec import ModelSpec
 
-from .commands import Command, NamedStep, NamedSteps, Open, Step
+from .commands import Command, NamedSteps, Open, Step
 from .device import Device
 from .gate import Gate, weight
 from .lane import Lane
@@ -16,7 +16,7 @@ from .sequences import Name
 from .steps import Answers, steps_answered
 
 #: Commands that ask for work; the others end it.
-WORK = (Step, NamedStep, NamedSteps, Open)
+WORK = (Step, NamedSteps, Open)
 
 #: Characters of a client's name in a message: what it sent may be as large as a frame.
 LONGEST_NAME = 128

@@ -6,13 +6,16 @@ import numpy as np
 
 from headrace.errors import AlreadyExists, HeadraceError, TakenOver, UnknownSequence
 
-from .commands import Close, Mode, NamedStep, Open
+from .commands import Close, Mode, NamedSteps, Open
 from .handles import TAKEN, UNKNOWN, why
 from .state import State
-from .steps import Answers, Failed, Opened
+from .steps import Answers, Array, Failed, Opened, failures
 
 #: Incarnation of sequences that were begun by a named step: no client knows it, so none resumes by it unawares.
 NO_INCARNATION = 0
+
+#: Number of a name under which no sequence lives. As an index it finds a place that is not looked at.
+NOT_LIVE = -1
 
 #: Modes that never begin a sequence.
 GOING_ON = (Mode.RESUME, Mode.REJOIN)
@@ -109,20 +112,32 @@ def close(state: State, command: Close) -> Answers:
     return answers
 
 
-def start_named(state: State, command: NamedStep, now: float) -> tuple[int, Answers]:
-    """The number of the step's sequence, begun anew if the step says `start`; and what others are told of that.
+def find_named(state: State, command: NamedSteps, now: float) -> tuple[Array, Answers]:
+    """The numbers [rows] of the rows' sequences, begun anew where a row says `start`; and what is told of that, to
+    others and to the rows that fail, whose numbers are NOT_LIVE. Each name is there once.
 
-    A live sequence of that name then answers what it has queued and leaves; its name is free at once.
-    Raises, before anything changes, UnknownSequence if none is live and the step does not say `start`; Overloaded if
-    there is no room.
+    A live sequence of the name of a start answers what it has queued and leaves; its name is free at once.
     """
-    live = state.sequences.names.get(command.name)
-    if command.start:
-        told = _restart(state, live)
-        return state.sequences.create(command.name, NO_INCARNATION, now), told
-    if live is None or state.sequences.closing[live]:
-        raise UnknownSequence(f"sequence {command.name[1]!r} is not live; its first request must set sequence_start")
-    return live, []
+    answers: Answers = []
+    numbers = np.array([state.sequences.names.get(name, NOT_LIVE) for name in command.names], np.int64)
+    unusual = command.starts | (numbers < 0) | state.sequences.closing[numbers]
+    for row in np.flatnonzero(unusual).tolist() if np.count_nonzero(unusual) else ():
+        try:
+            numbers[row], told = _start(state, command, row, now)
+        except HeadraceError as error:
+            numbers[row], told = NOT_LIVE, failures(command.steps.take(np.array([row])), error)
+        answers += told
+    return numbers, answers
+
+
+def _start(state: State, command: NamedSteps, row: int, now: float) -> tuple[int, Answers]:
+    """The sequence that the row begins. Raises, before anything changes, UnknownSequence if it does not say `start`;
+    Overloaded if there is no room."""
+    name = command.names[row]
+    if not command.starts[row]:
+        raise UnknownSequence(f"sequence {name[1]!r} is not live; its first request must set sequence_start")
+    told = _restart(state, state.sequences.names.get(name))
+    return state.sequences.create(name, NO_INCARNATION, now), told
 
 
 def _restart(state: State, live: int | None) -> Answers:

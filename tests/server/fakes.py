@@ -10,12 +10,13 @@ import numpy as np
 from headrace.errors import ModelFailed
 from headrace.ragged import starts
 from headrace.server.batch import Batch, Outcome
+from headrace.server.commands import NamedSteps
 from headrace.server.journal import Journal, NoJournal, Record
 from headrace.server.lane import Engine, Lane, Meter
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
 from headrace.server.steps import STATELESS, Answer, Answers, Outputs, Sink, Steps
-from headrace.spec import Chunk, Input, ModelSpec, Output, State
+from headrace.spec import Chunk, Input, ModelSpec, Output, Parity, State
 
 FEATURES = 2
 
@@ -30,6 +31,7 @@ SUM = ModelSpec(
     states=(State(name="s", input="s", output="s_out", dtype="float32", shape=(FEATURES,)),),
     chunk=Chunk(longest=16),
 )
+CUT_SUM = SUM.model_copy(update={"parity": Parity(error=0.0, cases=1)})  # proven, so that long steps may be cut
 STATELESS_SUM = SUM.model_copy(update={"name": "stateless-sum", "states": ()})
 
 
@@ -117,6 +119,11 @@ def sum_lane(
     engine = engine or SumEngine(limits.slots)
     meter = meter or LaneMeter((spec.name, "1", "0"))
     return Lane(spec, "1", engine, journal or NoJournal(), meter, limits, deliver, clock)
+
+
+def named_row(row: Steps, name: str, *, tenant: str = "", start: bool = False, end: bool = False) -> NamedSteps:
+    """One row that names its sequence."""
+    return NamedSteps(row, ((tenant, name),), np.array([start]), np.array([end]))
 
 
 def steps(

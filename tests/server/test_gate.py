@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput, Overloaded
-from headrace.server.commands import Barrier, Cancel, Close, Leave, Mode, NamedStep, Open, Step
+from headrace.server.commands import Barrier, Cancel, Close, Leave, Mode, Open, Step
 from headrace.server.gate import Gate, weight
 
-from .fakes import Heard, steps
+from .fakes import Heard, named_row, steps
 
 
 def test_every_command_has_its_weight() -> None:
@@ -20,7 +20,7 @@ def test_every_command_has_its_weight() -> None:
     one = steps(sink, [(1, 0, [1, 2, 3])])
     commands = [
         Step(steps(sink, [(1, 0, [1]), (2, 0, [1])])),
-        NamedStep(one, ("", "a"), start=True, end=False),
+        named_row(one, "a", start=True),
         Open(sink, 1, ("", "a"), Mode.FRESH, 1),
         Cancel(sink, three.astype(np.uint32), three),
         Close(sink, (1, 2, 3)),

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from headrace.server.commands import Mode, NamedStep, Open, Step
+from headrace.server.commands import Mode, Open, Step
 from headrace.server.journal import Record
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEXT, Failed, Stepped
 
-from .fakes import STATELESS_SUM, Clock, FlakyJournal, Heard, SumEngine, steps, sum_lane
+from .fakes import STATELESS_SUM, Clock, FlakyJournal, Heard, SumEngine, named_row, steps, sum_lane
 
 LIMITS = Limits(rows=8, tokens=64, sequences=8)
 
@@ -112,7 +112,7 @@ def test_rows_of_a_sequence_that_was_begun_anew_meanwhile_are_left_out() -> None
     bench = Bench()
     for value in (1, 5):
         row = steps(bench.client, [(0, NEXT, [value])])
-        bench.lane.post(NamedStep(row, ("t", "n"), start=True, end=False))
+        bench.lane.post(named_row(row, "n", tenant="t", start=True))
     bench.run()
     assert [written(record) for record in bench.journal.records] == [{("t", "n"): (0, [5])}]
     assert len([a for a in bench.client.take() if isinstance(a, Stepped)]) == 2

@@ -20,12 +20,12 @@ from headrace.errors import (
     UnknownSequence,
     WrongPosition,
 )
-from headrace.server.commands import Barrier, Cancel, Close, Command, Leave, Mode, NamedStep, Open, Step
+from headrace.server.commands import Barrier, Cancel, Close, Command, Leave, Mode, NamedSteps, Open, Step
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, NEXT, Closed, Failed, Opened, Stepped, Steps
 
-from .fakes import STATELESS_SUM, Clock, FlakyJournal, Heard, SumEngine, steps, sum_lane
+from .fakes import STATELESS_SUM, Clock, FlakyJournal, Heard, SumEngine, named_row, steps, sum_lane
 
 
 @dataclass
@@ -369,10 +369,10 @@ def test_a_key_in_use_or_out_of_range_is_refused(bench: Bench) -> None:
     assert len(bench.lane.state.sequences) == 1
 
 
-def named(bench: Bench, value: float, *, start: bool = False, end: bool = False, position: int = NEXT) -> NamedStep:
+def named(bench: Bench, value: float, *, start: bool = False, end: bool = False, position: int = NEXT) -> NamedSteps:
     acked = [NEVER_AGAIN if position == NEXT else position]
     row: Steps = steps(bench.client, [(0, position, [value])], acked=acked)
-    return NamedStep(row, ("", "n"), start, end)
+    return named_row(row, "n", start=start, end=end)
 
 
 def sums(bench: Bench) -> list[float]:

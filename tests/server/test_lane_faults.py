@@ -12,13 +12,13 @@ import pytest
 
 from headrace.errors import ModelFailed, Unavailable
 from headrace.server.batch import Batch, Outcome
-from headrace.server.commands import Barrier, Cancel, Close, Command, Leave, Mode, NamedStep, Open, Step
+from headrace.server.commands import Barrier, Cancel, Close, Command, Leave, Mode, Open, Step
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.state import State
 from headrace.server.steps import NEXT, Answer, Answers, Closed, Failed, Opened, Stepped, Steps
 
-from .fakes import Clock, Heard, SumEngine, steps, sum_lane
+from .fakes import Clock, Heard, SumEngine, named_row, steps, sum_lane
 
 LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=60.0)
 
@@ -127,7 +127,7 @@ def test_a_broken_lane_answers_all_that_it_holds_once_and_refuses_the_rest() -> 
         nothing = np.array([1], np.uint32), np.array([0], np.int64)
         handled(lane, opening(client, 3), row(client, 1, 0), Cancel(client, *nothing), Close(client, (1, 2)))
         assert unavailable(client.take()) == [(3, None), (1, 0), (1, None), (2, None)]
-        handled(lane, NamedStep(steps(client, [(0, NEXT, [1])]), ("", "n"), start=True, end=False), Leave(client))
+        handled(lane, named_row(steps(client, [(0, NEXT, [1])]), "n", start=True), Leave(client))
         assert unavailable(client.take()) == [(0, NEXT)]
 
 

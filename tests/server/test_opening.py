@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from headrace.errors import HeadraceError, Overloaded, TakenOver, UnknownSequence
-from headrace.server.commands import Close, Command, Mode, NamedStep, Open, Step
+from headrace.server.commands import Close, Command, Mode, NamedSteps, Open, Step
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, NEXT, Answer, Closed, Failed, Opened, Stepped
 
-from .fakes import Clock, Heard, steps, sum_lane
+from .fakes import Clock, Heard, named_row, steps, sum_lane
 
 A, B = 1, 2  # the keys of two clients, and their incarnations
 
@@ -30,8 +30,8 @@ def opening(client: Heard, key: int, mode: Mode, name: str = "s") -> Open:
     return Open(client, key, ("", name), mode, key)
 
 
-def named(client: Heard, name: str = "s", *, start: bool = True, value: float = 1) -> NamedStep:
-    return NamedStep(steps(client, [(9, NEXT, [value])], acked=[NEVER_AGAIN]), ("", name), start, end=False)
+def named(client: Heard, name: str = "s", *, start: bool = True, value: float = 1) -> NamedSteps:
+    return named_row(steps(client, [(9, NEXT, [value])], acked=[NEVER_AGAIN]), name, start=start)
 
 
 def errors(answers: list[Answer]) -> list[tuple[int | None, type[HeadraceError]]]:
