@@ -18,12 +18,16 @@ from .device import Device
 from .graph import SLOTS, arena_in, reader, with_arenas
 from .memory import arena
 from .pieces import Piece
+from .placement import described, strays
 from .prepared import Calls
 from .steps import Array, Outputs, Rows
 
+PROVIDERS: dict[Device, list[str | tuple[str, dict[str, str]]]] = {
+    "CPU": ["CPUExecutionProvider"],
+    # TF32 has 10 bits of mantissa: the exported file's parity would not hold.
+    "CUDA": [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"],
+}
 ERROR_LEVEL = 3  # of ONNX Runtime's log: its warnings speak of what the operator cannot change
-HEAVY = ("LSTM", "GRU", "RNN", "MatMul", "Gemm", "Attention", "Conv")
-"""Parts of the names of the operators that do the work."""
 
 
 class OnnxEngine:
@@ -72,9 +76,7 @@ class OnnxEngine:
 
     def placement(self) -> str:
         """Where the graph's nodes run, such as "CPU: 2 LSTM, 5 Gather"."""
-        nodes = self._nodes()
-        places = sorted({place for place, _ in nodes})
-        return "; ".join(f"{p}: " + ", ".join(f"{n} {op}" for (q, op), n in nodes.items() if q == p) for p in places)
+        return described(self._nodes())
 
     def _nodes(self) -> Counter[tuple[str, str]]:
         """How many of (device, operator)."""
@@ -86,10 +88,9 @@ class OnnxEngine:
 
     def _assert_placement(self, device: Device) -> None:
         """Raises ConfigurationError if what does the work would run elsewhere, its inputs carried there and back."""
-        strays = sorted({op for place, op in self._nodes() if place != device and any(part in op for part in HEAVY)})
-        if strays:
+        if elsewhere := strays(self._nodes(), device):
             raise ConfigurationError(
-                f"{self._spec.name}: {device} has no kernel for {', '.join(strays)} as exported; "
+                f"{self._spec.name}: {device} has no kernel for {', '.join(elsewhere)} as exported; "
                 "serve it with device cpu, or export it with an opset of at most 21"
             )
 
@@ -123,8 +124,7 @@ def _session(model: onnx.ModelProto, device: Device, threads: int) -> ort.Infere
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = ERROR_LEVEL
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if device == "CUDA" else ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+        return ort.InferenceSession(model.SerializeToString(), options, providers=PROVIDERS[device])
     except Exception as error:  # the runtime's exceptions share no base but this
         raise ConfigurationError(f"the runtime cannot load the model: {error}") from error

@@ -93,6 +93,12 @@ def test_rows_whose_new_state_is_not_finite_are_told_apart(bad: float) -> None:
     assert outcome.sound.tolist() == [True, False]
 
 
+def test_large_cells_are_finite_though_their_sum_is_not() -> None:
+    engine = OnnxEngine(sum_model(), SPEC, 4, "CPU")
+    outcome = engine.run(batch([[3e38, 3e38], [np.inf, 1], [1, 1]], [0, 0, 0], [1, 2, 3], [True, True, True]))
+    assert outcome.sound.tolist() == [True, False, True]
+
+
 def test_a_batch_that_the_runtime_refuses_is_a_typed_error() -> None:
     engine = OnnxEngine(sum_model(), SPEC, 4, "CPU")
     with pytest.raises(ModelFailed, match="refused"):
