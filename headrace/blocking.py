@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from headrace.client import Client as AsyncClient
 from headrace.client import Result, ServedModel, Settings, Value
@@ -24,32 +24,77 @@ def connect(address: str, settings: Settings | None = None) -> Client:
     return Client(address, settings)
 
 
+class Call(Generic[T]):
+    """A coroutine on its way to the loop, and the thread that waits for it. Mutable: `_task`, once it runs."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self.answer: Future[T] = Future()
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        self._task = asyncio.create_task(self._work)
+        self._task.add_done_callback(self._hand_over)
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _hand_over(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.answer.cancel()
+        elif error := task.exception():
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(task.result())
+
+
 class Loop:
     """One event loop in one thread; any other thread may run coroutines on it and wait, until it is stopped.
 
-    Mutable: `_stopped`. The lock puts every coroutine before the end of the loop, where it is ended, or behind.
+    Mutable: `_stopped`, and `_calls`, those that no loop turn has begun: one wake begins all that many threads asked
+    for meanwhile. The lock puts every coroutine before the end of the loop, where it is ended, or behind.
     """
 
     def __init__(self) -> None:
         self._lock, self._stopped = Lock(), False
+        self._calls: list[Call[Any]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="headrace-client", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Raises Unavailable once the loop is stopped, and what `work` raises."""
+        call = Call(work)
         with self._lock:
             if self._stopped:
                 work.close()
                 raise Unavailable("the client is closed")
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            self._calls.append(call)
+            if len(self._calls) == 1:
+                self._loop.call_soon_threadsafe(self._begin)
+        return self._wait(call)
+
+    def _begin(self) -> None:
+        with self._lock:
+            calls, self._calls = self._calls, []
+        for call in calls:
+            call.begin()
+
+    def _wait(self, call: Call[T]) -> T:
         try:
-            return future.result()
+            return call.answer.result()
         except CancelledError:
             raise Unavailable("the client is closed") from None
         except BaseException:
-            future.cancel()  # an interrupted wait (Ctrl-C) gives the step up, as a cancelled task does
+            if not call.answer.done():  # an interrupted wait (Ctrl-C) gives the step up, as a cancelled task does
+                self._cancel(call)
             raise
+
+    def _cancel(self, call: Call[Any]) -> None:
+        with self._lock:
+            if not self._stopped:  # else it is cancelled anyhow
+                self._loop.call_soon_threadsafe(call.cancel)
 
     def stop(self, last: Coroutine[Any, Any, None]) -> None:
         """Runs `last`, then ends all other work, and the thread, even if `last` raises."""

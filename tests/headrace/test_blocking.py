@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -85,6 +86,25 @@ def test_a_closed_client_says_so_to_all_who_wait() -> None:
             waits = pool.submit(total, s, 1)
             asyncio.run_coroutine_threadsafe(server.until(lambda: len(server.queue) == 1), server.loop).result(20)
         assert isinstance(waits.exception(10), Unavailable)
+
+
+def test_an_interrupted_wait_gives_the_step_up() -> None:
+    with running() as server, connect(server.address) as client, ThreadPoolExecutor(1) as pool:
+        s = client.open("sum", "a")
+        server.paused = True
+        main = threading.get_ident()
+
+        async def interrupt() -> None:
+            await server.until(lambda: len(server.queue) == 1)
+            signal.pthread_kill(main, signal.SIGINT)
+            await server.until(lambda: bool(server.frames[-1].cancels.keys))
+
+        heard = pool.submit(lambda: asyncio.run_coroutine_threadsafe(interrupt(), server.loop).result(20))
+        with pytest.raises(KeyboardInterrupt):
+            total(s, 1)
+        heard.result()
+        server.paused = False
+        assert total(s, 2) == 2
 
 
 def test_what_comes_after_the_end_is_refused() -> None:
