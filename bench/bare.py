@@ -30,6 +30,11 @@ class Runs:
         return self.rows / float(self.times.mean())
 
     @property
+    def share(self) -> float:
+        """Of the core's time: below 1, something else ran there."""
+        return self.cpu / float(self.times.sum())
+
+    @property
     def row_cpu(self) -> float:
         """CPU seconds a row."""
         return self.cpu / (len(self.times) * self.rows)

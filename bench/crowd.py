@@ -22,7 +22,7 @@ from .figures import Figure
 from .load import Cost, Crowd, metered
 from .process import resident
 from .server import Running
-from .site import BATCH, Site
+from .site import Site
 from .usage import metrics
 
 FEW, MANY = 1_000, 100_000
@@ -36,7 +36,7 @@ Round = tuple[Cost, Cost]
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes. resident: more than at the start; arena: of all slots; kept: of replies; sequences: that are live."""
+    """Bytes. resident: more than at the start; arena: of their states; kept: of replies; sequences: that are live."""
 
     resident: int
     arena: int
@@ -66,8 +66,8 @@ async def _all_once(stream: Crowd, frames: int) -> None:
 
 
 def sequences(site: Site) -> list[Figure]:
-    spec, options = site.bare().spec, ("--sequences", str(MANY))
-    with site.server(*options) as few, site.server(*options) as many:
+    spec, room = site.bare().spec, ("--sequences", str(MANY))
+    with site.server(*room) as few, site.server(*room) as many:
         start = resident(many.process.pid)
 
         async def measured() -> tuple[list[Round], Memory]:
@@ -84,7 +84,7 @@ def sequences(site: Site) -> list[Figure]:
 def memory(server: Running, spec: ModelSpec, start: int) -> Memory:
     """start: bytes that were resident before anything was opened."""
     told = metrics(server.metrics)
-    arena = (MANY + BATCH) * sum(prod(s.shape) * np.dtype(s.dtype).itemsize for s in spec.states)
+    arena = MANY * sum(prod(s.shape) * np.dtype(s.dtype).itemsize for s in spec.states)
     return Memory(resident(server.process.pid) - start, arena, told[KEPT], told[LIVE])
 
 

@@ -14,7 +14,7 @@ from .cores import pinned
 from .figures import Figure
 from .load import Cost, cost
 from .server import serving
-from .site import BATCH, Site
+from .site import Site, options
 from .speed import CONNECTIONS
 
 ROWS, LANES = 256, 2
@@ -26,8 +26,8 @@ Round = tuple[Cost, Cost]
 def lanes(site: Site) -> list[Figure]:
     spec, models = site.bare().spec, site.model.parents[2]
     both = set(sorted(os.sched_getaffinity(0))[:LANES])
-    options = ["--lanes", str(LANES), "--batch-rows", str(BATCH)]
-    with site.server() as one, pinned(both), serving(models, options, log=site.results / "lanes.log") as two:
+    log = site.results / "lanes.log"
+    with site.server() as one, pinned(both), serving(models, options(LANES), log=log) as two:
 
         def costs() -> Round:
             work = {"rows": ROWS, "connections": CONNECTIONS}

@@ -16,9 +16,18 @@ from .server import Running, echoing, serving
 
 T = TypeVar("T")
 
-#: The same for all measurements that name no other.
-BATCH = 256
-OPTIONS = ("--lanes", "1", "--batch-rows", str(BATCH))
+#: Rows in a batch, time steps in a batch: given, or the server would measure them itself, beside the load.
+BATCH, TOKENS = 256, 4096
+
+
+#: Seconds: what takes longer is stuck.
+LONGEST = 1200
+
+
+def options(lanes: int = 1) -> tuple[str, ...]:
+    """Of the server; the same for all measurements."""
+    return ("--lanes", str(lanes), "--batch-rows", str(BATCH), "--batch-tokens", str(TOKENS))
+
 
 #: Bytes of an answer of the reference model to one time step.
 ANSWER = 4 * OUTPUTS
@@ -44,10 +53,10 @@ class Site:
         return reference(self.results / "models")
 
     @contextmanager
-    def server(self, *options: str) -> Iterator[Running]:
-        """Ours, on its core. options: instead of, or beside, those that all have."""
+    def server(self, *more: str) -> Iterator[Running]:
+        """Ours, with one lane, on its core. more: options beside those that all have."""
         models, log = self.model.parents[2], self.results / "server.log"
-        with pinned(self.server_core), serving(models, [*OPTIONS, *options], log=log) as running:
+        with pinned(self.server_core), serving(models, [*options(), *more], log=log) as running:
             yield running
 
     @contextmanager
@@ -57,9 +66,9 @@ class Site:
             yield running
 
     def load(self, work: Coroutine[None, None, T]) -> T:
-        """Runs it on the core of the load."""
+        """Runs it on the core of the load. Raises TimeoutError if it takes out of all proportion."""
         with pinned(self.load_core):
-            return asyncio.run(work)
+            return asyncio.run(asyncio.wait_for(work, LONGEST))
 
     def bare(self) -> Bare:
         return Bare(self.model)

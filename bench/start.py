@@ -1,4 +1,4 @@
-"""From the start of the process to the first answers of three models."""
+"""From the start of the process to the first answers of three models; as a user starts it, without any option."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .figures import Figure
 from .load import Frames
 from .reference import named
 from .server import serving
-from .site import OPTIONS, Site
+from .site import Site
 
 NAMES = ("first", "second", "third")
 MOST = 1.5
@@ -23,12 +23,12 @@ Round = tuple[float, float]
 
 
 def start(site: Site) -> list[Figure]:
-    models = site.results / "three"
+    models, cache = site.results / "three", site.results / "cache"
     specs = [named(site.model, models, name) for name in NAMES]
 
     def once() -> Round:
         began = time.perf_counter()
-        with serving(models, OPTIONS, log=site.results / "start.log") as server:
+        with serving(models, ["--cache", str(cache)], log=site.results / "start.log") as server:
             listening = time.perf_counter() - began
             asyncio.run(_answers(server.address, specs))
             return listening, time.perf_counter() - began

@@ -26,6 +26,13 @@ def test_shares_are_of_the_bare_rate_and_costs_of_the_echos() -> None:
     assert by_cpu.value == pytest.approx(0.5 / 640 / 0.003)
     assert (outside.value, outside.reached) == (pytest.approx(2.0), False)
     assert "64000 µs a frame, the echo 32000" in outside.note
+    assert "believed" not in share.note
+
+
+def test_a_share_beside_other_work_is_not_to_be_believed() -> None:
+    busy = Runs(64, 0.032, np.full(10, 0.0064))  # half of the time on the core
+    share, *_ = speed.figures(64, [speed.Round(busy, cost(3.0, 2.0), cost(0.5))])
+    assert share.note.endswith("not to be believed: the bare runtime had 50% of its core")
 
 
 def test_two_lanes_are_worth_twice_what_a_step_still_costs() -> None:
