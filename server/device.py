@@ -44,6 +44,14 @@ def cuda_missing() -> str | None:
     return f"these libraries are not installed: {', '.join(absent)}" if absent else None
 
 
+def cuda_name() -> str:
+    """What the first GPU calls itself; empty without a driver."""
+    driver, name = _library("libcuda.so.1"), ctypes.create_string_buffer(128)
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGetName(name, len(name), 0) != 0:
+        return ""
+    return name.value.decode()
+
+
 def _library(name: str) -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL(name)

@@ -35,6 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("headrace.client", "headrace.blocking", "headrace.stream"), CLIENT),
     "headrace.cli": (*LEAVES, "headrace.server.settings"),
     "headrace.bench": ("headrace",),
+    "headrace.bench.gpu": ("headrace",),  # the engine without the server, against what the device allows
 }
 #: What no entry above may open up.
 FORBIDDEN: dict[str, tuple[str, ...]] = {"headrace.bench": ("headrace.server",)}
@@ -46,7 +47,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("headrace.training", "headrace.export", "headrace.bench.reference"),
     "onnxruntime": (
         *("headrace.server.engine", "headrace.server.prepared", "headrace.server.memory", "headrace.server.device"),
-        *("headrace.export", "headrace.bench.bare", "headrace.adopt.probe"),
+        *("headrace.export", "headrace.bench.bare", "headrace.adopt.probe", "headrace.bench.peers.kept"),
+        "headrace.bench.gpu",
     ),
     "grpc": ("headrace.server.rpc", "headrace.server.app", "headrace.client", "headrace.bench"),
     "prometheus_client": ("headrace.server.metrics", "headrace.server.health", "headrace.server.app"),
