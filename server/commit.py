@@ -10,31 +10,33 @@ from numpy.typing import NDArray
 
 from headrace.errors import HeadraceError, ModelFailed
 
-from .batch import Batch, Outcome
+from .batch import Outcome
 from .sequences import FRESH
 from .state import State
 from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, pack
 
 
-def commit(state: State, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, now: float) -> Answers:
-    """Sound rows are applied, kept and answered; the others fail and leave their sequences as they were."""
-    if np.count_nonzero(outcome.sound) == len(batch):
-        return _apply(state, pieces, batch.write, outcome.outputs, now)
+def commit(state: State, pieces: Sequence[Steps], write: Rows, outcome: Outcome, now: float) -> Answers:
+    """Sound rows are applied, kept and answered; the others fail and leave their sequences as they were.
+
+    write: the slots with the new states, [rows] of all pieces.
+    """
+    if not pieces:
+        return []
+    if np.count_nonzero(outcome.sound) == len(write):
+        return _apply(state, pieces, write, outcome.outputs, now)
     sound, failed = _sorted(pieces, outcome.sound)
     if pieces[0].numbers[0] != STATELESS:
-        state.slots.give(batch.write[~outcome.sound].astype(np.int32))
-    answers = _apply(state, sound, batch.write[outcome.sound], outcome.outputs.take(outcome.sound), now)
+        state.slots.give(write[~outcome.sound])
+    answers = _apply(state, sound, write[outcome.sound], outcome.outputs.take(outcome.sound), now)
     # Last, for it cannot fail: rows behind these leave the queue, and only the answers know of them then.
     return answers + [answer for piece in failed for answer in state.fail(piece, _unsound())]
 
 
-def roll_back(state: State, pieces: Sequence[Steps], batch: Batch | None, error: HeadraceError) -> Answers:
-    """Nothing of the tick is applied: the written slots are free again, every row fails with `error`.
-
-    batch: None if it could not be assembled; no slots are taken then.
-    """
-    if batch is not None and pieces[0].numbers[0] != STATELESS:
-        state.slots.give(batch.write.astype(np.int32))
+def roll_back(state: State, pieces: Sequence[Steps], write: Rows, error: HeadraceError) -> Answers:
+    """Nothing of the pieces is applied: the slots that were written are free again, every row fails with `error`."""
+    if pieces[0].numbers[0] != STATELESS:
+        state.slots.give(write)
     return [answer for piece in pieces for answer in state.fail(piece, error)]
 
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from headrace.ragged import token_index
 
-from .batch import Batch
 from .sequences import Name, Sequences
-from .steps import Array, Rows, Steps, pack
+from .steps import Array, Rows, Steps, pack, pack_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +52,16 @@ class NoJournal:
         pass
 
 
-def record(
-    place: tuple[str, str], sequences: Sequences, pieces: Sequence[Steps], batch: Batch, sound: NDArray[np.bool_]
-) -> Record:
-    """The record of a batch of stateful rows that has run. place: model and version; sound: [rows].
+def record(place: tuple[str, str], sequences: Sequences, pieces: Sequence[Steps], sound: NDArray[np.bool_]) -> Record:
+    """The record of stateful rows that have run. place: model and version; sound: [rows] of all pieces.
 
     Rows of detached sequences are left out: their name is another's, and their state goes with the last of them.
     """
-    numbers, positions = pack(pieces, "numbers"), pack(pieces, "positions")
-    chosen = sound & ~sequences.detached[numbers]
+    numbers, positions, lengths = (pack(pieces, column) for column in ("numbers", "positions", "lengths"))
+    chosen, values = sound & ~sequences.detached[numbers], pack_values(pieces)
     if chosen.all():
-        return Record(*place, sequences.names_of(numbers), positions, batch.lengths, batch.values)
+        return Record(*place, sequences.names_of(numbers), positions, lengths, values)
     rows = np.flatnonzero(chosen)
-    tokens = token_index(batch.lengths, rows)
-    values = tuple(v[tokens] for v in batch.values)
-    return Record(*place, sequences.names_of(numbers[rows]), positions[rows], batch.lengths[rows], values)
+    tokens = token_index(lengths, rows)
+    applied = tuple(v[tokens] for v in values)
+    return Record(*place, sequences.names_of(numbers[rows]), positions[rows], lengths[rows], applied)

@@ -6,24 +6,28 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import DeadlineExceeded, HeadraceError, ModelFailed, Unavailable
+from headrace.errors import ModelFailed
 from headrace.spec import ModelSpec, Output
 
-from .admission import Admission
+from .admission import MOST_EXPIRED, Admission
 from .batch import Batch, Outcome, assemble, blank, join
-from .commands import Barrier, Cancel, Close, Command, Leave, NamedStep, NamedSteps, Open, Request, Step
+from .commands import Barrier, Command, Open, Request
 from .commit import commit, roll_back
 from .journal import Journal, record
 from .limits import Limits
+from .refusals import not_logged, out_of_order, too_late, unanswered, untold
 from .state import State
-from .steps import NEXT, Answers, Failed, Steps, failures
+from .steps import Answers, Failed, Rows, Steps, failures
 
 log = logging.getLogger(__name__)
+
+#: The slots that a tick has written which did not come so far.
+NOTHING = np.zeros(0, np.int64)
 
 #: Idle sequences are looked for this often, in seconds.
 EXPIRY_INTERVAL = 1.0
@@ -57,7 +61,7 @@ class Lane:
 
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
-    `_answers` that are not sent, `_running`, rows that have left the queue, and `_handling`, a command under way.
+    `_answers` that are not sent, `_running`, rows that have left the queue, and `_handling`, a command half done.
 
     reply: takes the answers of a tick; called on the lane's thread, once for each tick.
     clock: monotonic seconds.
@@ -104,7 +108,7 @@ class Lane:
     def _loop(self) -> None:
         """A broken lane goes on refusing until it is stopped: callers that wait for ever are worse than any error."""
         try:
-            while self.admit(wait=not self.state.scheduler):
+            while self.admit(wait=not self.state.busy):
                 self.tick()
         except Exception:
             log.critical("lane %s/%s is broken; restart the server", self.spec.name, self.version, exc_info=True)
@@ -115,39 +119,55 @@ class Lane:
 
     def tick(self) -> None:
         """One turn of the loop: the central act of the server."""
-        began = self._clock()
-        turn = self.state.scheduler.next(began)
+        began, underway = self._clock(), self.state.underway
+        turn = self.state.scheduler.next(began, len(underway), underway.tokens)
         self._running = [*turn.late, *turn.run]
         for late in turn.late:
             self._answers += self.state.fail(late, too_late())
-        self._running = turn.run
-        if turn.run:
-            self._answers += self._run(turn.run, began)
+        self._running = underway.enter(turn.run) if turn.long else turn.run
+        if self._running or underway:
+            self._answers += self._run(began)
         self._running = []
         self._send()
 
-    def _run(self, pieces: list[Steps], began: float) -> Answers:
+    def _run(self, began: float) -> Answers:
         """Run, journal, commit. What fails before the commit fails these rows alone, and the loop goes on."""
-        batch = None
+        write = NOTHING
         try:
-            batch = assemble(pieces, self.state.sequences, self.state.slots)
+            batch = self._assemble()
+            write = batch.write
             outcome = run_split(self._engine, batch, self.spec.outputs)
             ran = self._clock()
-            self._log(pieces, batch, outcome)
+            write, outcome = self._settle(batch, outcome)
+            self._log(outcome)
         except OSError as error:
             log.error("the journal cannot be written, so the tick is not applied: %s", error)
-            return roll_back(self.state, pieces, batch, not_logged(error))
+            return roll_back(self.state, self._running, write, not_logged(error))
         except Exception as error:
             log.exception("the tick failed and is not applied")
-            return roll_back(self.state, pieces, batch, ModelFailed(f"the step was not applied: {error}"))
-        answers = commit(self.state, pieces, batch, outcome, self._clock())
+            self._running = [*self._running, *self.state.underway.drop(self.state.slots)]
+            return roll_back(self.state, self._running, write, ModelFailed(f"the step was not applied: {error}"))
+        answers = commit(self.state, self._running, write, outcome, self._clock())
+        pieces = self._running
         contained(lambda: self._meter.tick(pieces, outcome.sound, began, ran, self._clock(), outcome.compute_cpu))
         return answers
 
-    def _log(self, pieces: list[Steps], batch: Batch, outcome: Outcome) -> None:
+    def _assemble(self) -> Batch:
+        if self.state.underway:
+            return self.state.underway.assemble(self._running, self.state.sequences, self.state.slots)
+        return assemble(self._running, self.state.sequences, self.state.slots)
+
+    def _settle(self, batch: Batch, outcome: Outcome) -> tuple[Rows, Outcome]:
+        """The written slots and the outcome of the rows that this tick ends: of all, unless long ones are under way."""
+        if not self.state.underway:
+            return batch.write, outcome
+        self._running, write, ended = self.state.underway.advance(self._running, batch, outcome, self.state.slots)
+        return write, ended
+
+    def _log(self, outcome: Outcome) -> None:
         """Stateless rows leave nothing behind that could be lost."""
-        if self.spec.stateful and self._journal.keeps:
-            entry = record((self.spec.name, self.version), self.state.sequences, pieces, batch, outcome.sound)
+        if self.spec.stateful and self._journal.keeps and self._running:
+            entry = record((self.spec.name, self.version), self.state.sequences, self._running, outcome.sound)
             if len(entry):
                 self._journal.append(entry)
 
@@ -159,15 +179,14 @@ class Lane:
         for command in self._posted(wait=wait):
             self._handle(command)
         self._answers += self._expired()
-        contained(lambda: self._meter.admitted(self._answers))
-        self._send()
+        self._send_admitted()
         self._pass_barriers()
         contained(lambda: self._meter.gauge(self.state))
         return not self._stopping
 
     def _give_up(self) -> None:
         """Whoever waits for a row of a broken lane, or owns a sequence, is told."""
-        held = [*self._running, *self.state.scheduler.withdraw_all()]
+        held = [*self._running, *self.state.underway.drop(self.state.slots), *self.state.scheduler.withdraw_all()]
         self._answers += [answer for steps in held for answer in failures(steps, out_of_order())]
         self._answers += untold(self._handling, self._answers)
         self._answers += [(owner, Failed(key, None, out_of_order())) for owner, key in self.state.sequences.owners()]
@@ -205,18 +224,34 @@ class Lane:
             self._barriers.append(command)
         else:
             self._handling = command
+            if isinstance(command, Open):
+                self._finish(command)
             self._answers += self._admission.handle(command, self._clock())
             self._handling = None
+
+    def _finish(self, command: Open) -> None:
+        """Whoever opens a sequence is told where it stands, so a step of it that is under way is awaited. What waits
+        behind that step does not run: it becomes ready with the last of these ticks, and the open takes it out."""
+        number = self.state.sequences.names.get(command.name)
+        if number is not None and self.state.underway.holds(number):
+            self._send_admitted()
+            while self.state.underway.holds(number):
+                self.tick()
 
     def _expired(self) -> Answers:
         now = self._clock()
         if now < self._expire_at:
             return []
-        self._expire_at = now + EXPIRY_INTERVAL
         live = len(self.state.sequences)
         answers = self._admission.expire(now)
-        contained(lambda: self._meter.expired(live - len(self.state.sequences)))
+        gone = live - len(self.state.sequences)
+        self._expire_at = now + (EXPIRY_INTERVAL if gone < MOST_EXPIRED else 0.0)
+        contained(lambda: self._meter.expired(gone))
         return answers
+
+    def _send_admitted(self) -> None:
+        contained(lambda: self._meter.admitted(self._answers))
+        self._send()
 
     def _send(self) -> None:
         answers, self._answers = self._answers, []
@@ -246,43 +281,3 @@ def contained(act: Callable[[], object]) -> None:
         act()
     except Exception:
         log.exception("the lane goes on without this")
-
-
-def untold(command: Request | None, answers: Answers) -> Answers:
-    """Of a command that broke the lane half way: its rows that are not among the answers to all others."""
-    if command is None:
-        return []
-    told = {(sink, a.key, p) for sink, a in answers if isinstance(a, Failed) for p in (a.position, NEXT)}
-    return [
-        (sink, answer)
-        for sink, answer in unanswered(command, out_of_order())
-        if isinstance(answer, Failed) and (sink, answer.key, answer.position) not in told
-    ]
-
-
-def unanswered(command: Request, error: HeadraceError) -> Answers:
-    """What the caller of a command hears if nothing else can be said."""
-    match command:
-        case Step(steps) | NamedStep(steps) | NamedSteps(steps):
-            return failures(steps, error)
-        case Open():
-            return [(command.sink, Failed(command.key, None, error))]
-        case Close():
-            return [(command.sink, Failed(key, None, error)) for key in command.keys]
-        case Cancel() | Leave():
-            return []
-        case _:
-            assert_never(command)
-
-
-def out_of_order() -> HeadraceError:
-    return Unavailable("a fault stopped this model on this server; go on with another replica", retry_after=1.0)
-
-
-def too_late() -> HeadraceError:
-    return DeadlineExceeded("the step's time ran out before it was computed; nothing was applied, give it more time")
-
-
-def not_logged(error: OSError) -> HeadraceError:
-    message = f"the step was not applied: the journal cannot be written ({error}); send it again"
-    return Unavailable(message, retry_after=0.5)

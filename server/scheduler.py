@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .steps import Sink, Steps
+from .steps import Rows, Sink, Steps
 
 #: A parked row: its piece, and where it stands there.
 Row = tuple[Steps, int]
@@ -23,10 +23,14 @@ Row = tuple[Steps, int]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What `next` decided: the rows to run, in order, and those whose deadline has passed."""
+    """What `next` decided: the rows to run, in order, and those whose deadline has passed.
+
+    long: whether rows among them have more time steps than they may in one tick.
+    """
 
     run: list[Steps]
     late: list[Steps]
+    long: bool
 
 
 class Waiting(NamedTuple):
@@ -34,27 +38,26 @@ class Waiting(NamedTuple):
 
     steps: Steps
     rows: int
-    tokens: int
+    tokens: int  # as they count in one tick
     soonest: float  # its first deadline, seconds
-
-    @classmethod
-    def of(cls, steps: Steps) -> Waiting:
-        soonest = float(np.minimum.reduce(steps.deadlines, initial=np.inf))
-        return cls(steps, len(steps), int(np.add.reduce(steps.lengths)), soonest)
+    long: bool
 
 
 class Scheduler:
     """Rows in order of arrival, cut into batches of at most `rows` rows and `tokens` time steps (one row at least).
 
+    part: so many time steps of a row run in one tick at most, and no more of them count; None: rows are not cut.
     equal_lengths: a batch holds rows of one length only, that of the oldest; the others wait for theirs to be oldest.
 
-    Mutable state: `_ready`, serial → piece in the order of the queue; `_serial_of` [sequences], the piece in which a
-    sequence's row became ready last; `_parked`, sequence number → its further rows. Rows that leave a piece leave the
-    serials of the others as they were, so that a row is found without a search of the queue.
+    Mutable state: `rows` and `tokens`; `_ready`, serial → piece in the order of the queue; `_serial_of` [sequences],
+    the piece in which a sequence's row became ready last; `_parked`, sequence number → its further rows. Rows that
+    leave a piece leave the serials of the others as they were, so that a row is found without a search of the queue.
     """
 
-    def __init__(self, rows: int, tokens: int, sequences: int, *, equal_lengths: bool = False) -> None:
-        self.rows, self.tokens, self._equal_lengths = rows, tokens, equal_lengths
+    def __init__(
+        self, rows: int, tokens: int, sequences: int, *, part: int | None = None, equal_lengths: bool = False
+    ) -> None:
+        self.rows, self.tokens, self._part, self._equal_lengths = rows, tokens, part, equal_lengths
         self._ready: OrderedDict[int, Waiting] = OrderedDict()
         self._serials = 0
         self._serial_of = np.zeros(sequences, np.int64)
@@ -79,7 +82,7 @@ class Scheduler:
         """Rows of sequences that have none pending."""
         for piece in self._in_batches(steps):
             self._serials += 1
-            self._ready[self._serials] = Waiting.of(piece)
+            self._ready[self._serials] = self._waiting(piece)
             self._serial_of[piece.numbers] = self._serials  # stateless rows share a place that nobody looks at
 
     def _in_batches(self, steps: Steps) -> Iterator[Steps]:
@@ -97,22 +100,28 @@ class Scheduler:
         for row, number in enumerate(steps.numbers.tolist()):
             self._parked.setdefault(number, deque()).append((steps, row))
 
-    def next(self, now: float) -> Turn:
-        """Takes rows until the batch is full; rows whose deadline is before `now` (seconds) are taken out as late."""
-        turn, rows, tokens = Turn([], []), self.rows, self.tokens
-        for serial in self._candidates():
-            waiting = _in_time(self._ready[serial], now, turn.late)
-            piece, rest = _cut(waiting, rows, tokens, first=not turn.run)
+    def next(self, now: float, rows: int = 0, tokens: int = 0) -> Turn:
+        """Takes rows until the batch is full; rows whose deadline is before `now` (seconds) are taken out as late.
+
+        rows, tokens: what the batch holds already.
+        """
+        run: list[Steps] = []
+        late: list[Steps] = []
+        free, room, long = self.rows - rows, self.tokens - tokens, False
+        for serial in self._candidates() if free > 0 else ():
+            waiting = self._in_time(self._ready[serial], now, late)
+            piece, rest = self._split(waiting, free, room, first=not run and not rows)
             if rest is None:
                 del self._ready[serial]
             else:
                 self._ready[serial] = rest
-            rows, tokens = rows - piece.rows, tokens - piece.tokens
+            free, room = free - piece.rows, room - piece.tokens
             if piece.rows:
-                turn.run.append(piece.steps)
-            if rest is not None or not rows:
+                run.append(piece.steps)
+                long |= piece.long
+            if rest is not None or not free:
                 break
-        return turn
+        return Turn(run, late, long)
 
     def _candidates(self) -> Iterator[int]:
         """Serials of the pieces that may share a batch, oldest first; each leaves before the next is asked for."""
@@ -154,10 +163,12 @@ class Scheduler:
         ready = self._find_ready(number)
         return self.withdraw(number) if ready is not None and _position(ready) == position else []
 
-    def withdraw_of(self, sink: Sink) -> list[Steps]:
-        """Takes out the ready rows of a caller that is gone."""
-        gone = [serial for serial, waiting in self._ready.items() if waiting.steps.sink is sink]
-        return [self._ready.pop(serial).steps for serial in gone]
+    def withdraw_of(self, sink: Sink, keys: frozenset[int] | None = None) -> list[Steps]:
+        """Takes out the ready rows of a caller that is gone; with `keys`, those rows alone."""
+        held = [(serial, waiting.steps) for serial, waiting in self._ready.items() if waiting.steps.sink is sink]
+        if keys is None:
+            return [self._ready.pop(serial).steps for serial, _ in held]
+        return [gone for serial, steps in held if len(gone := self._take_keys(serial, steps, keys))]
 
     def withdraw_all(self) -> list[Steps]:
         """Takes out every row."""
@@ -167,10 +178,18 @@ class Scheduler:
         self._parked.clear()
         return everything
 
-    def parked_of(self, sink: Sink) -> list[tuple[int, int]]:
-        """Sequence and position of each parked row of a caller, foremost first."""
-        parked = ((number, row) for number, rows in self._parked.items() for row in rows)
-        return [(number, _position(row)) for number, row in parked if row[0].sink is sink]
+    def parked_of(self, sink: Sink, keys: frozenset[int] | None = None) -> list[tuple[int, int]]:
+        """Sequence and position of each parked row of a caller, foremost first; with `keys`, of those rows alone."""
+        parked = ((number, row) for number, rows in self._parked.items() for row in rows if row[0].sink is sink)
+        return [(number, _position(row)) for number, row in parked if keys is None or int(row[0].keys[row[1]]) in keys]
+
+    def _take_keys(self, serial: int, steps: Steps, keys: frozenset[int]) -> Steps:
+        gone = np.isin(steps.keys, list(keys))
+        if gone.all():
+            del self._ready[serial]
+        elif gone.any():
+            self._ready[serial] = self._waiting(steps.take(~gone))
+        return steps.take(gone)
 
     def _find_ready(self, number: int) -> Row | None:
         waiting = self._ready.get(int(self._serial_of[number]))
@@ -185,7 +204,7 @@ class Scheduler:
             return []
         serial, others = int(self._serial_of[number]), found[0].take(found[0].numbers != number)
         if len(others):
-            self._ready[serial] = Waiting.of(others)
+            self._ready[serial] = self._waiting(others)
         else:
             del self._ready[serial]
         return [_alone(found)]
@@ -196,26 +215,33 @@ class Scheduler:
             del self._parked[number]
         return behind[::-1]
 
+    def _waiting(self, steps: Steps) -> Waiting:
+        rows, tokens = len(steps), int(np.add.reduce(steps.lengths))
+        soonest = float(np.minimum.reduce(steps.deadlines, initial=np.inf))
+        counted = tokens if tokens == rows else int(np.add.reduce(self._counted(steps.lengths)))
+        return Waiting(steps, rows, counted, soonest, counted < tokens)
 
-def _in_time(waiting: Waiting, now: float, late: list[Steps]) -> Waiting:
-    """The rows whose deadline is not over; the others go to `late`."""
-    if waiting.soonest >= now:
-        return waiting
-    in_time = waiting.steps.deadlines >= now
-    late.append(waiting.steps.take(~in_time))
-    return Waiting.of(waiting.steps.take(in_time))
+    def _counted(self, lengths: Rows) -> Rows:
+        return lengths if self._part is None else np.minimum(lengths, self._part)
 
+    def _in_time(self, waiting: Waiting, now: float, late: list[Steps]) -> Waiting:
+        """The rows whose deadline is not over; the others go to `late`."""
+        if waiting.soonest >= now:
+            return waiting
+        in_time = waiting.steps.deadlines >= now
+        late.append(waiting.steps.take(~in_time))
+        return self._waiting(waiting.steps.take(in_time))
 
-def _cut(waiting: Waiting, rows: int, tokens: int, *, first: bool) -> tuple[Waiting, Waiting | None]:
-    """What of the piece fits, if it is the batch's first one row at least; and the rest, None if there is none."""
-    if waiting.rows <= rows and waiting.tokens <= tokens:
-        return waiting, None
-    fit = int(np.searchsorted(np.cumsum(waiting.steps.lengths), tokens, side="right"))
-    fit = min(rows, max(fit, 1) if first else fit)
-    if fit == waiting.rows:
-        return waiting, None
-    piece, rest = waiting.steps.split(fit)
-    return Waiting.of(piece), Waiting.of(rest)
+    def _split(self, waiting: Waiting, rows: int, tokens: int, *, first: bool) -> tuple[Waiting, Waiting | None]:
+        """What of the piece fits, if it is the batch's first one row at least; and the rest, None if there is none."""
+        if waiting.rows <= rows and waiting.tokens <= tokens:
+            return waiting, None
+        fit = int(np.searchsorted(np.cumsum(self._counted(waiting.steps.lengths)), tokens, side="right"))
+        fit = min(rows, max(fit, 1) if first else fit)
+        if fit == waiting.rows:
+            return waiting, None
+        piece, rest = waiting.steps.split(fit)
+        return self._waiting(piece), self._waiting(rest)
 
 
 def _by_length(steps: Steps) -> list[Steps]:

@@ -16,7 +16,8 @@ from .kept import Kept
 from .limits import Limits
 from .scheduler import Scheduler
 from .sequences import FreeList, Sequences
-from .steps import NEVER_AGAIN, STATELESS, Answers, Closed, Sink, Steps, failures
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Closed, Sink, Steps, failures
+from .underway import Underway, cuts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class State:
     slots: FreeList
     kept: Kept
     scheduler: Scheduler
+    underway: Underway
     handles: defaultdict[Sink, Handles] = field(default_factory=lambda: defaultdict(Handles))
 
     @classmethod
@@ -33,8 +35,20 @@ class State:
             Sequences(limits.sequences),
             FreeList(limits.slots),
             Kept(limits.sequences, spec.outputs, limits.kept_bytes),
-            Scheduler(limits.rows, limits.tokens, limits.sequences, equal_lengths=spec.chunk.equal_lengths),
+            Scheduler(
+                limits.rows,
+                limits.tokens,
+                limits.sequences,
+                part=limits.part if cuts(spec) else None,
+                equal_lengths=spec.chunk.equal_lengths,
+            ),
+            Underway(spec.outputs, limits.part),
         )
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything can run."""
+        return bool(self.scheduler) or bool(self.underway)
 
     def remove(self, number: int, word: int) -> tuple[Sink, int] | None:
         """The sequence, of which nothing is pending, leaves; its owner's key stands for `word` from now on.
@@ -45,13 +59,13 @@ class State:
         self.kept.drop(number)
         slot = self.sequences.remove(number)
         if slot >= 0:
-            self.slots.give(np.array([slot], np.int32))
+            self.slots.give(np.array([slot]))
         if owner is None:
             return None
         self.handles[owner][key] = word
         return owner, key
 
-    def close_due(self, numbers: NDArray[np.int32]) -> Answers:
+    def close_due(self, numbers: Array) -> Answers:
         """Sequences that were to close and have nothing pending any more do so."""
         due = self.sequences.closing[numbers] & (self.sequences.pending[numbers] == 0)
         told = [self.remove(number, CLOSED) for number in numbers[due].tolist()]
@@ -86,7 +100,7 @@ class State:
         for step in queued:
             self._forget(step)
         answers = [answer for step in queued for answer in failures(step, error)]
-        return answers + self.close_due(np.array([number], np.int32))
+        return answers + self.close_due(np.array([number]))
 
     def _fail_behind(self, number: int, behind: list[Steps]) -> Answers:
         for step in behind:
