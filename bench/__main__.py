@@ -16,6 +16,7 @@ from . import docs
 from .figures import Figure, Measure, Record, short, table
 from .machine import Machine
 from .measures import measures
+from .plots import bars
 
 RESULTS = Path("bench/results")
 
@@ -28,7 +29,7 @@ DOCS = "docs"
 def main(
     arguments: Sequence[str] | None = None, known: dict[str, Measure] | None = None, results: Path = RESULTS
 ) -> None:
-    """Measures, prints a table, writes `results/NAME.json` for each.
+    """Measures, prints tables, writes `results/NAME.json` for each and `results/summary.png` for all.
 
     Raises SystemExit with what failed; with --check also with the rows that fall short.
     """
@@ -37,6 +38,8 @@ def main(
         print(docs.told(docs.PAGE, docs.write(results, docs.PAGE)))
         return
     figures, problems = run(known or measures(quick=given.quick), given.names, results, wide(), keep=not given.quick)
+    if figures and not given.quick:
+        bars(results / "summary.png", figures)
     if problems := problems + (short(figures) if given.check else []):
         raise SystemExit("\n".join(problems))
 
@@ -72,6 +75,8 @@ def run(
         except Exception as error:  # whatever it is, the others are still worth having
             traceback.print_exc()
             failed.append(f"{name}: {type(error).__name__}: {error}")
+    console.rule("all bounds")
+    console.print(table([figure for figure in found if figure.bound is not None]))
     return found, failed
 
 

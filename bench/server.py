@@ -14,6 +14,9 @@ from pathlib import Path
 LISTENING = re.compile(r"serving gRPC on (\S+), metrics on (\S+)")
 ECHOING = re.compile(r"echoing on (\S+)()")
 
+#: Seconds to drain.
+PATIENCE = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -50,6 +53,16 @@ def _running(command: Sequence[str], said: re.Pattern[str], log: Path | None) ->
             raise RuntimeError(f"the server did not start; see {log or 'its standard error'}")
         yield Running(found[1], found[2], process)
     finally:
-        process.send_signal(signal.SIGTERM)
         process.stdout.close()
-        process.wait(60)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """It may finish what it has begun. Raises TimeoutExpired if it does not, and it is ended all the same."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
