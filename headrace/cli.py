@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO, get_origin
 
 import typer
-from rich.console import Console
 
 from headrace.server.settings import Settings
 
@@ -34,6 +33,8 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted run.")] = True,
 ) -> None:
     """Trains models on real data; leaves <out>/<task>/checkpoint.pt and its learning curve."""
+    from rich.console import Console
+
     from headrace import training
 
     console = Console()
@@ -60,6 +61,8 @@ def export(
     opset: Annotated[int, typer.Option(help="ONNX opset; above 21, recurrent layers have no GPU kernels.")] = 20,
 ) -> None:
     """Writes <models>/<name>/<version>/model.onnx, after it was compared with PyTorch over a grid of ragged batches."""
+    from rich.console import Console
+
     from headrace.export import export_checkpoint, export_user_module
 
     how: dict[str, Any] = {"precision": precision, "max_drop": max_drop, "opset": opset, "console": Console()}
@@ -147,6 +150,8 @@ def _opened(file: Path) -> TextIO:
 @app.command()
 def inspect(file: Annotated[Path, typer.Argument(help="Any .onnx.")]) -> None:
     """Tells what an .onnx says of itself, what can be guessed of it, and what is missing to serve it."""
+    from rich.console import Console
+
     from headrace.adopt import inspect_file
 
     inspect_file(file, Console())
@@ -158,6 +163,8 @@ def adopt(
     value: Annotated[list[str] | None, typer.Option(help="INPUT=NUMBER, of an input that is always the same.")] = None,
 ) -> None:
     """Drafts the model.toml with which somebody else's .onnx can be served."""
+    from rich.console import Console
+
     from headrace.adopt import adopt_file
 
     adopt_file(file, Console(), dict(map(_number, value or ())))

@@ -59,7 +59,7 @@ class Calibration(BaseModel):
     """rows and tokens: a batch's limits; lanes: how many one process can keep busy, given the cores; curve: CPU
     seconds of a tick by its rows, of which they were read off."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     rows: Count = Limits().rows
     tokens: Count = Limits().tokens
@@ -68,7 +68,7 @@ class Calibration(BaseModel):
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     key: Key
     calibration: Calibration

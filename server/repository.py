@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,8 @@ def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clo
     Raises ConfigurationError if there is none, one is corrupt, or its place does not fit its spec.
     """
     loader = Loader(settings, choose(settings.device), journal, metrics, post, clock)
-    found = [loader.model(file) for file in find_files(settings.models)]
+    with ThreadPoolExecutor(cores(), "load") as pool:  # most of it is the runtime's and protobuf's, off the interpreter
+        found = list(pool.map(loader.model, find_files(settings.models)))
     models = [model for model in found if model is not None]
     if not models:
         raise ConfigurationError(f"{settings.models} holds only models with caches, which are not served yet")
