@@ -94,9 +94,9 @@ class Kept:
     def pass_on(self, numbers: Array, lengths: Rows, acked: Rows) -> bool:
         """Acknowledges and reserves at once, where that changes no sum; else False, and nothing is done.
 
-        So it is where all that a sequence keeps is the reply in its cell, which is acknowledged, and the new one is as
-        long. Nothing is reserved of these sequences, and numbers differ. Steps that are never sent again pass, too,
-        where the cell is empty: that is the same word.
+        So it is where all replies that a sequence keeps are the one in its cell, which is acknowledged, and the new one
+        is as long. Numbers differ from each other. Steps that are never sent again pass, too, where the cell is empty:
+        that is the same word.
         """
         if self._others or not same(self._end[numbers], acked) or not single(lengths):
             return False

@@ -109,9 +109,9 @@ class Sequences:
         inside: NDArray[np.bool_] = (self.position[numbers] <= positions) & (positions < self.expected[numbers])
         return inside
 
-    def idle_since(self, then: float) -> list[int]:
-        """Numbers of the sequences unused since `then`, none with pending steps."""
-        idle: list[int] = np.flatnonzero((self.used <= then) & (self.pending == 0)).tolist()
+    def idle_since(self, then: float, most: int) -> list[int]:
+        """Numbers of the sequences unused since `then`, none with pending steps; no more than `most` of them."""
+        idle: list[int] = np.flatnonzero((self.used <= then) & (self.pending == 0))[:most].tolist()
         return idle
 
     def distinct(self, numbers: Array) -> bool:

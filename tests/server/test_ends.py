@@ -53,3 +53,12 @@ def test_a_shorter_step_that_failed_has_ended_nothing() -> None:
     assert isinstance(failed, Failed)
     (answer,) = step(lane, client, (1, 0, [1, 1]))
     assert isinstance(answer, Stepped)
+
+
+def test_an_end_that_is_acknowledged_is_an_end_still() -> None:
+    lane, client = opened()
+    step(lane, client, (1, 0, [1]))
+    lane.post(Step(steps(client, [(1, 1, [1])], acked=[1])))
+    lane.admit(wait=False)
+    (answer,) = client.take()
+    assert isinstance(answer, Failed) and isinstance(answer.error, InvalidInput)

@@ -73,6 +73,7 @@ def test_a_name_that_comes_twice_is_handled_in_order() -> None:
 def test_a_row_behind_the_end_finds_no_sequence_and_a_start_behind_it_a_new_one() -> None:
     sink, lane = Heard(), sum_lane(Clock())
     heard(lane, gathered(sink, Row("a", 1, start=True, end=True), Row("a", 2), Row("a", 5, start=True), Row("a", 1)))
+    assert any(isinstance(a, Failed) and "must set sequence_start" in str(a.error) for a in sink.answers)
     assert told(sink) == {0: 1, 1: UnknownSequence, 2: 5, 3: 6}
     assert set(lane.state.sequences.names) == {("", "a")} and len(lane.state.sequences) == 1
 

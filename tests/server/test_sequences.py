@@ -60,8 +60,9 @@ def test_only_the_unused_without_pending_steps_are_idle() -> None:
     sequences = Sequences(4)
     old, busy, new = (sequences.create(("", name), 1, now) for name, now in (("a", 1.0), ("b", 1.0), ("c", 3.0)))
     sequences.pending[busy] = 1
-    assert sequences.idle_since(2.0) == [old]
-    assert sequences.idle_since(3.0) == sorted([old, new])
+    assert sequences.idle_since(2.0, most=9) == [old]
+    assert sequences.idle_since(3.0, most=9) == sorted([old, new])
+    assert len(sequences.idle_since(3.0, most=1)) == 1
 
 
 def test_the_first_row_of_each_sequence_is_marked() -> None:
