@@ -1,7 +1,8 @@
 """Where a step's time goes: CPU time by thread, as the kernel counts it, and by function, as py-spy samples it.
 
-Leaves `flame.svg`, a flame graph of all threads. Functions are of Python: what is below them in libraries is
-theirs, so that a run of ONNX Runtime is the time of `OnnxEngine.run`.
+py-spy counts a thread that waits for its core or for the interpreter's lock like one that runs. So it is asked for
+those alone that hold the lock, and what they do is shared out over the CPU time that is not the runtime's, which the
+server itself counts. Leaves `flame.svg`, a flame graph of the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from headrace.spec import ModelSpec
 
 from .figures import Figure
-from .load import WARM, Frames, closed_loop, streaming
+from .load import Frames, closed_loop, metered, streaming
 from .process import cpu_by_thread
 from .server import Running
 from .site import Site
@@ -69,40 +70,48 @@ def by_thread(cpu: dict[int, float], sampled: Sequence[Stack]) -> dict[str, floa
     return total
 
 
-def by_function(cpu: dict[int, float], sampled: Sequence[Stack]) -> dict[str, float]:
-    """Seconds in the function itself, not in those that it calls: each thread's time, shared out by its samples."""
-    of_thread: Counter[int] = Counter()
+def by_function(seconds: float, sampled: Sequence[Stack]) -> dict[str, float]:
+    """Seconds in the function itself, not in those that it calls: `seconds` of all, shared out by samples."""
+    counts: Counter[str] = Counter()
     for stack in sampled:
-        of_thread[stack.thread] += stack.count
-    total: dict[str, float] = {}
-    for stack in sampled:
-        name = FUNCTION.sub(r"\1 (\2)", stack.frames[-1]) if stack.frames else stack.thread_name
-        share = stack.count / of_thread[stack.thread] * cpu.get(stack.thread, 0.0)
-        total[name] = total.get(name, 0.0) + share
-    return total
+        counts[FUNCTION.sub(r"\1 (\2)", stack.frames[-1]) if stack.frames else stack.thread_name] += stack.count
+    return {name: seconds * count / counts.total() for name, count in counts.items()}
 
 
-async def _profiled(server: Running, spec: ModelSpec, site: Site) -> tuple[dict[int, float], list[Stack]]:
-    """CPU seconds a step by thread, while nobody looks; and what was seen then."""
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """threads: CPU seconds a step of each; compute: seconds a step inside the runtime; sampled: who held the lock."""
+
+    threads: dict[int, float]
+    compute: float
+    sampled: tuple[Stack, ...]
+
+
+async def _profiled(server: Running, spec: ModelSpec, site: Site) -> Profile:
+    """CPU time while nobody looks; then what is seen."""
     async with streaming(server.address, spec, rows=ROWS, connections=CONNECTIONS) as streams:
-        await closed_loop(streams, WARM)
         before = cpu_by_thread(server.process.pid)
-        load = await closed_loop(streams, site.seconds)
+        cost = await metered(server, streams, site.seconds)
         after = cpu_by_thread(server.process.pid)
         raw = site.pictures / "profile.raw"
         await _record(server, streams, "raw", raw, site.seconds)
         await _record(server, streams, "flamegraph", site.pictures / "flame.svg", site.seconds)
-    spent = {thread: (seconds - before.get(thread, 0.0)) / load.steps for thread, seconds in after.items()}
-    return spent, stacks(raw.read_text().splitlines())
+    spent = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
+    scale = cost.cpu / sum(spent.values())  # they have got warm meanwhile, too
+    return Profile(
+        {thread: seconds * scale for thread, seconds in spent.items()},
+        cost.usage.compute / cost.load.steps,
+        tuple(stacks(raw.read_text().splitlines())),
+    )
 
 
 async def _record(server: Running, streams: Sequence[Frames], kind: str, file: Path, seconds: float) -> None:
     """py-spy beside the load. Raises RuntimeError with what it says if it cannot look."""
     whole = max(1, round(seconds))
-    told = ["--pid", str(server.process.pid), "--duration", str(whole), "--rate", str(SAMPLES), "--threads"]
+    told = ["--pid", str(server.process.pid), "--duration", str(whole), "--rate", str(SAMPLES)]
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("py-spy"),
-        *("record", *told, "--format", kind, "--output", str(file)),
+        *("record", *told, "--gil", "--threads", "--format", kind, "--output", str(file)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -113,17 +122,17 @@ async def _record(server: Running, streams: Sequence[Frames], kind: str, file: P
 
 def profile(site: Site) -> list[Figure]:
     with site.server() as server:
-        cpu, sampled = site.load(_profiled(server, site.bare().spec, site))
-    return figures(cpu, sampled)
+        return figures(site.load(_profiled(server, site.bare().spec, site)))
 
 
-def figures(cpu: dict[int, float], sampled: Sequence[Stack]) -> list[Figure]:
-    """cpu: seconds a step, by thread."""
-    whole = sum(cpu.values())
-    threads, functions = by_thread(cpu, sampled), by_function(cpu, sampled)
+def figures(found: Profile) -> list[Figure]:
+    """Threads, the dearest first; the runtime; then what Python does beside it."""
+    whole, threads = sum(found.threads.values()), by_thread(found.threads, found.sampled)
+    functions = by_function(whole - found.compute - threads.get(NATIVE, 0.0), found.sampled)
     most = sorted(functions, key=functions.__getitem__, reverse=True)[:SHOWN]
     return [
         *(_figure(f"thread {name}", threads[name], whole) for name in sorted(threads, key=threads.__getitem__)[::-1]),
+        _figure("inside ONNX Runtime", found.compute, whole),
         *(_figure(name, functions[name], whole) for name in most),
     ]
 
