@@ -13,6 +13,7 @@ from .lanes import lanes
 from .leak import leak
 from .lone import lone
 from .messages import messages
+from .peers.measure import peers
 from .poisson import poisson
 from .profile import profile
 from .rolling import ragged
@@ -36,6 +37,7 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "ragged": ragged,
     "leak": leak,
     "profile": profile,
+    "peers": peers,
 }
 
 #: Those that need to know no more than where results go.
