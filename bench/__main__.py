@@ -83,7 +83,7 @@ def run(
 def one(name: str, measure: Measure, results: Path, console: Console, *, keep: bool) -> list[Figure]:
     console.rule(name)
     figures = measure(results)
-    if keep:
+    if keep and figures:  # nothing found here does not undo what was found elsewhere
         Record(name, Machine.here(), tuple(figures)).write(results)
     console.print(table(figures))
     return figures

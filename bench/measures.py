@@ -9,6 +9,7 @@ from pathlib import Path
 from .clients import clients
 from .crowd import sequences
 from .figures import Figure, Measure
+from .gpu import gpu
 from .lanes import lanes
 from .leak import leak
 from .lone import lone
@@ -41,7 +42,7 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
 }
 
 #: Those that need to know no more than where results go.
-OTHERS: dict[str, Measure] = {}
+OTHERS: dict[str, Measure] = {"gpu": gpu}
 
 
 def measures(*, quick: bool) -> dict[str, Measure]:

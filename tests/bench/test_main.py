@@ -39,6 +39,12 @@ def test_named_ones_run_alone_and_leave_nothing_if_it_is_but_tried(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_measurement_that_finds_nothing_leaves_the_last_record(tmp_path: Path) -> None:
+    run(KNOWN, ["last"], tmp_path, quiet(), keep=True)
+    assert run({"last": lambda results: []}, [], tmp_path, quiet(), keep=True) == ([], [])
+    assert Record.read(tmp_path / "last.json").figures == (BAD,)
+
+
 def test_an_unknown_name_ends_it_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"unknown measurement sped; there are first, broken, last"):
         run(KNOWN, ["first", "sped"], tmp_path, quiet(), keep=True)
