@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import sys
 import weakref
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.errors import ConfigurationError
 
+from .cuda import TO_DEVICE, TO_HOST, Cuda, CudaRuntime
 from .device import Device
 from .pieces import Piece
 from .steps import Array
@@ -53,35 +53,26 @@ class HostBlock:
 
 
 class CudaBlock:
-    """Pinned memory with its double on the GPU: one copy moves all (CUDA Runtime API, `cudaMemcpy`).
+    """Pinned memory with its double on the GPU, so that one copy moves all. Raises OSError if the driver refuses."""
 
-    Raises OSError if the driver refuses.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._cuda = ctypes.CDLL("libcudart.so.13")
-        self._cuda.cudaMemcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        self.host = np.empty(size, np.uint8)
-        pinned = ctypes.c_void_p(self.host.ctypes.data)
-        _check(self._cuda.cudaHostRegister(pinned, ctypes.c_size_t(size), 0))
-        weakref.finalize(self, self._cuda.cudaHostUnregister, pinned)
-        self._double = ort.OrtValue.ortvalue_from_shape_and_type((size,), np.uint8, "cuda", 0)
-        self.address = self._double.data_ptr()
+    def __init__(self, size: int, cuda: Cuda) -> None:
+        self._cuda, self.host = cuda, np.empty(size, np.uint8)
+        self._pinned = self.host.ctypes.data
+        cuda.pin(self._pinned, size)
+        weakref.finalize(self, cuda.unpin, self._pinned)
+        self.address = cuda.allocate(size)
+        weakref.finalize(self, cuda.free, self.address)
 
     def push(self, size: int) -> None:
-        _check(self._cuda.cudaMemcpy(self.address, self.host.ctypes.data, size, 1))
+        self._cuda.copy(self.address, self._pinned, size, TO_DEVICE)
 
     def pull(self, size: int) -> None:
-        _check(self._cuda.cudaMemcpy(self.host.ctypes.data, self.address, size, 2))
-
-
-def _check(code: int) -> None:
-    if code:
-        raise OSError(f"CUDA error {code}")
+        self._cuda.copy(self._pinned, self.address, size, TO_HOST)
 
 
 def block(size: int, device: Device) -> Block:
-    return CudaBlock(size) if device == "CUDA" else HostBlock(size)
+    """Raises OSError if it cannot be had."""
+    return CudaBlock(size, CudaRuntime()) if device == "CUDA" else HostBlock(size)
 
 
 def layout(parts: Sequence[Cells]) -> tuple[list[int], int]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 
 from headrace.errors import ConfigurationError
-from headrace.server.memory import ALIGNED, HostBlock, arena, layout, view
+from headrace.server.cuda import TO_DEVICE
+from headrace.server.memory import ALIGNED, CudaBlock, HostBlock, arena, layout, view
 from headrace.server.pieces import whole
 from headrace.spec import State
 
@@ -37,3 +42,52 @@ def test_parts_of_a_block_do_not_overlap_and_begin_where_a_device_may_read() -> 
     assert [(v.dtype, v.shape) for v in views] == parts
     assert [set(v.ravel().tolist()) for v in views] == [{0}, {1}, set(), {1}]
     assert all(offset % ALIGNED == 0 for offset in offsets) and len(block.host) == size
+
+
+@dataclass
+class FakeCuda:
+    """A GPU whose memory is this process's."""
+
+    full: bool = False
+    devices: dict[int, np.ndarray] = field(default_factory=dict)
+    pinned: set[int] = field(default_factory=set)
+
+    def pin(self, address: int, size: int) -> None:
+        if self.full:
+            raise OSError("CUDA error 2")
+        self.pinned.add(address)
+
+    def unpin(self, address: int) -> None:
+        self.pinned.remove(address)
+
+    def allocate(self, size: int) -> int:
+        memory = np.zeros(size, np.uint8)
+        self.devices[memory.ctypes.data] = memory
+        return memory.ctypes.data
+
+    def free(self, address: int) -> None:
+        del self.devices[address]
+
+    def copy(self, to: int, of: int, size: int, kind: int) -> None:
+        device, host = (to, of) if kind == TO_DEVICE else (of, to)
+        assert device in self.devices and host in self.pinned
+        ctypes.memmove(to, of, size)
+
+
+def test_a_block_on_a_gpu_moves_by_one_copy_each_way_and_is_given_back() -> None:
+    cuda = FakeCuda()
+    block = CudaBlock(8, cuda)
+    block.host[...] = 5
+    block.push(4)
+    assert cuda.devices[block.address].tolist() == [5, 5, 5, 5, 0, 0, 0, 0]
+    cuda.devices[block.address][...] = 7
+    block.pull(6)
+    assert block.host.tolist() == [7, 7, 7, 7, 7, 7, 5, 5]
+    del block
+    gc.collect()
+    assert not cuda.devices and not cuda.pinned
+
+
+def test_a_gpu_that_refuses_is_an_error() -> None:
+    with pytest.raises(OSError, match="CUDA error 2"):
+        CudaBlock(8, FakeCuda(full=True))
