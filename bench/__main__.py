@@ -37,7 +37,10 @@ def main(
     if given.names == [DOCS]:
         print(docs.told(docs.PAGE, docs.write(results, docs.PAGE)))
         return
-    figures, problems = run(known or measures(quick=given.quick), given.names, results, wide(), keep=not given.quick)
+    console = wide()
+    figures, problems = run(known or measures(quick=given.quick), given.names, results, console, keep=not given.quick)
+    console.rule("all bounds")
+    console.print(table([figure for figure in figures if figure.bound is not None]))
     if figures and not given.quick:
         bars(results / "summary.png", figures)
     if problems := problems + (short(figures) if given.check else []):
@@ -75,8 +78,6 @@ def run(
         except Exception as error:  # whatever it is, the others are still worth having
             traceback.print_exc()
             failed.append(f"{name}: {type(error).__name__}: {error}")
-    console.rule("all bounds")
-    console.print(table([figure for figure in found if figure.bound is not None]))
     return found, failed
 
 

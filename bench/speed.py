@@ -50,33 +50,28 @@ def speed(site: Site) -> list[Figure]:
 
 def figures(rows: int, rounds: Sequence[Round]) -> list[Figure]:
     """The share, the same by CPU time, and the cost beside the runtime, of frames of so many rows."""
+    return [_share(rows, rounds), _by_cpu(rows, rounds), _outside(rows, rounds)]
+
+
+def _share(rows: int, rounds: Sequence[Round]) -> Figure:
+    share = median(r.server.load.rate / r.bare.rate for r in rounds)
     rate, limit = median(r.server.load.rate for r in rounds), median(r.bare.rate for r in rounds)
+    p50, p99 = (1e3 * median(r.server.load.percentile(q) for r in rounds) for q in (50, 99))
+    note = f"{rate:,.0f} of {limit:,.0f} at batch {rounds[0].bare.rows}; p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+    if (alone := median(r.bare.share for r in rounds)) < QUIET:
+        note += f"; not to be believed: the bare runtime had {alone:.0%} of its core"
+    return Figure(f"steps/s, frames of {rows}", share, "of bare", LEAST[rows], at_least=True, note=note)
+
+
+def _by_cpu(rows: int, rounds: Sequence[Round]) -> Figure:
+    share = median(r.bare.row_cpu / r.server.cpu for r in rounds)
+    note = f"{1e6 * median(r.server.cpu for r in rounds):.1f} µs a step"
+    return Figure(f"the same by CPU time, frames of {rows}", share, "of bare", note=note)
+
+
+def _outside(rows: int, rounds: Sequence[Round]) -> Figure:
+    ratio = median(r.server.outside / r.echo.cpu for r in rounds)
     own = 1e6 * rows * median(r.server.outside for r in rounds)
     echo = 1e6 * rows * median(r.echo.cpu for r in rounds)
-    ms = [1e3 * median(r.server.load.percentile(q) for r in rounds) for q in (50, 99)]
-    said = f"{rate:,.0f} of {limit:,.0f} at batch {rounds[0].bare.rows}; p50 {ms[0]:.1f} ms, p99 {ms[1]:.1f} ms"
-    if (alone := median(r.bare.share for r in rounds)) < QUIET:
-        said += f"; not to be believed: the bare runtime had {alone:.0%} of its core"
-    return [
-        Figure(
-            f"steps/s, frames of {rows}",
-            median(r.server.load.rate / r.bare.rate for r in rounds),
-            "of bare",
-            LEAST[rows],
-            at_least=True,
-            note=said,
-        ),
-        Figure(
-            f"the same by CPU time, frames of {rows}",
-            median(r.bare.row_cpu / r.server.cpu for r in rounds),
-            "of bare",
-            note=f"{1e6 * median(r.server.cpu for r in rounds):.1f} µs a step",
-        ),
-        Figure(
-            f"CPU outside the runtime, frames of {rows}",
-            median(r.server.outside / r.echo.cpu for r in rounds),
-            "x echo",
-            MOST_OUTSIDE,
-            note=f"{own:.0f} µs a frame, the echo {echo:.0f}",
-        ),
-    ]
+    note = f"{own:.0f} µs a frame, the echo {echo:.0f}"
+    return Figure(f"CPU outside the runtime, frames of {rows}", ratio, "x echo", MOST_OUTSIDE, note=note)
