@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 #: a lane's thread waiting for longer than its batch takes.
 SWITCH_INTERVAL = 1e-4
 
+#: Allocations until the garbage collector looks at the newest objects, and how often it does until it looks at older
+#: ones and at all. Next to nothing is in cycles here; while 100,000 sequences open, the default pauses 4 ms, this 1 ms.
+COLLECTIONS = (10_000, 5, 100)
+
 #: A connection without a sign of life for so long is asked for one, and given up after as long again: its sequences
 #: are then free to expire. Clients may ask as well, not more often than every 5 s.
 KEEPALIVE = [
@@ -155,6 +159,7 @@ async def serve(settings: Settings, ready: Callable[[App], None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         gc.freeze()  # what is loaded stays: no collection has to walk it again
+        gc.set_threshold(*COLLECTIONS)
         ready(app)
         async with beside(app.calibrator.run()):
             await stop.wait()
