@@ -13,19 +13,13 @@ from headrace.errors import HeadraceError, InvalidInput
 from headrace.protos import sequences_pb2 as pb
 from headrace.spec import Input, ModelSpec
 
-from ..steps import STATELESS, Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps
+from ..steps import Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps
 from .cells import CELLS, KEYS, POSITIONS, TIMES
 from .errors import error_code, message, milliseconds
+from .usual import no_deadlines, no_numbers, single
 
 #: About the size of the largest reply frame, unless a single batch's answer is larger.
 FRAME_BYTES = 1 << 20
-
-#: Rows for which the columns that mostly hold one value are made beforehand; those of larger frames are made anew.
-ORDINARY = 1024
-ONES = np.ones(ORDINARY, POSITIONS)
-ONES_CELLS = ONES.tobytes()
-NO_NUMBERS = np.full(ORDINARY, STATELESS, np.int32)
-NO_DEADLINES = np.full(ORDINARY, np.inf)
 
 #: No frame can hold as many time steps: lengths are cut to it, so that their sum cannot overflow.
 MOST_TOKENS = 1 << 40
@@ -59,10 +53,10 @@ def read_columns(steps: pb.Steps) -> Columns:
 
 
 def _lengths(cells: bytes) -> tuple[Rows, int]:
-    """[rows], none below 0, and their sum. Mostly all are 1, which a comparison of bytes tells without arithmetic."""
-    if len(cells) % POSITIONS.itemsize == 0 and ONES_CELLS.startswith(cells):
-        rows = len(cells) // POSITIONS.itemsize
-        return ONES[:rows], rows
+    """[rows], none below 0, and their sum."""
+    ones = single(cells)
+    if ones is not None:
+        return ones, len(ones)
     lengths = _column(cells, POSITIONS, "lengths").clip(0, MOST_TOKENS)
     return lengths, int(lengths.sum())
 
@@ -88,8 +82,8 @@ def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, n
         raise InvalidInput(f"{spec.name} takes {len(spec.inputs)} inputs ({names}), the frame has {len(steps.values)}")
     tokens, rows = columns.tokens, len(keys)
     values = tuple([_values(cells, given, tokens) for cells, given in zip(steps.values, spec.inputs, strict=True)])
-    numbers, deadlines = _filled(NO_NUMBERS, rows), _deadlines(steps, rows, now)
-    return Steps(sink, keys, numbers, positions, lengths, acked, deadlines, now, values)
+    deadlines = _deadlines(steps, rows, now)
+    return Steps(sink, keys, no_numbers(rows), positions, lengths, acked, deadlines, now, values)
 
 
 def read_cancels(cancels: pb.Cancels) -> tuple[NDArray[np.uint32], Rows]:
@@ -120,14 +114,9 @@ def _values(cells: bytes, given: Input, tokens: int) -> Array:
     return np.frombuffer(cells, CELLS[given.dtype]).reshape(tokens, *given.shape)
 
 
-def _filled(constant: Array, rows: int) -> Array:
-    """[rows] of the one value that `constant` holds; not to be written to."""
-    return constant[:rows] if rows <= ORDINARY else np.full(rows, constant[0])
-
-
 def _deadlines(steps: pb.Steps, rows: int, now: float) -> Array:
     if not steps.timeouts_us:
-        return _filled(NO_DEADLINES, rows)
+        return no_deadlines(rows)
     timeouts = _column(steps.timeouts_us, TIMES, "timeouts_us")
     if len(timeouts) not in (1, rows):
         raise InvalidInput(f"timeouts_us has {len(timeouts)} cells for {rows} rows; give one a row, or one for all")

@@ -1,4 +1,4 @@
-"""Requests that arrive within one turn of the event loop go to their lane as one command.
+"""Requests that arrive together, within a turn or two of the event loop, go to their lane as one command.
 
 One row in a message is what stock clients send. A command costs a lane much the same whether it holds one row or many,
 so the rows of all connections are gathered; whose an answer is, its key says.
@@ -21,12 +21,17 @@ from headrace.spec import Output
 from ..commands import Leave, NamedSteps, Step
 from ..lane import Lane
 from ..models import Model
-from ..steps import NEVER_AGAIN, NEXT, STATELESS, Answer, Array, Failed, Rows, Stepped, Steps
+from ..steps import NEVER_AGAIN, NEXT, Answer, Array, Failed, Rows, Stepped, Steps
 from .cells import CELLS
 from .errors import our_fault
 from .inference_request import Ask
+from .usual import no_numbers, places
 
 log = logging.getLogger(__name__)
+
+#: Turns of the event loop that a row waits at most while each brings further ones: half more rows in a command than
+#: with one, and with more than two no more.
+MOST_TURNS = 2
 
 
 class Caller(Protocol):
@@ -103,14 +108,13 @@ class Gathering:
 
     def _steps(self) -> Steps:
         rows, packed = len(self._callers), [ask.packed for ask in self._asks]
-        positions = np.array(self._positions, np.int64)
         return Steps(
             self,
-            keys=np.arange(rows, dtype=np.uint32),
-            numbers=np.full(rows, STATELESS, np.int32),
-            positions=positions,
+            keys=places(rows),
+            numbers=no_numbers(rows),
+            positions=np.array(self._positions, np.int64),
             lengths=joined([p.lengths for p in packed]),
-            acked=np.where(positions == NEXT, NEVER_AGAIN, positions),
+            acked=np.array([NEVER_AGAIN if p == NEXT else p for p in self._positions], np.int64),
             deadlines=np.array(self._deadlines),
             arrived=self._arrived,
             values=tuple([joined(column) for column in zip(*[p.values for p in packed], strict=True)]),
@@ -118,10 +122,13 @@ class Gathering:
 
 
 class Gatherer:
-    """Mutable: `_open`, what was gathered in this turn of the event loop and is not posted yet."""
+    """Mutable: `_open`, what was gathered and is not posted yet; `_turns`, that it waited; `_more`, whether rows came
+    in the last of them.
+    """
 
     def __init__(self) -> None:
         self._open: dict[Lane, Gathering] = {}
+        self._turns, self._more = 0, False
 
     def __repr__(self) -> str:
         return f"Gatherer({list(self._open.values())})"
@@ -133,17 +140,25 @@ class Gatherer:
         """
         ask.model.enter(len(ask.packed.lengths))
         gathering = self._open.get(ask.lane)
+        self._more = True
         if gathering is None:
             gathering = self._begin(ask, arrived)
         return gathering, gathering.add(caller, ask, min(deadline, arrived + ask.options.timeout))
 
     def _begin(self, ask: Ask, arrived: float) -> Gathering:
         if not self._open:
-            asyncio.get_running_loop().call_soon(self._post)
+            self._turns = 0
+            asyncio.get_running_loop().call_soon(self._turn)
         gathering = self._open[ask.lane] = Gathering(ask.model, ask.lane, arrived)
         return gathering
 
-    def _post(self) -> None:
+    def _turn(self) -> None:
+        """Posts what was gathered, unless this turn brought rows and the next may bring more."""
+        self._turns += 1
+        if self._more and self._turns <= MOST_TURNS:
+            self._more = False
+            asyncio.get_running_loop().call_soon(self._turn)
+            return
         gathered, self._open = self._open, {}
         for gathering in gathered.values():
             gathering.post()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,9 +35,8 @@ class Options:
     timeout: float = inf  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request, understood and checked as far as its lane need not be asked."""
+class Ask(NamedTuple):
+    """A request, understood and checked as far as its lane need not be asked. A tuple: one is made for each message."""
 
     model: Model
     lane: Lane

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from math import prod
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import numpy as np
 
@@ -33,8 +32,7 @@ DATATYPE: dict[Dtype, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(NamedTuple):
     """The rows of a request.
 
     values:  [tokens, *shape] for each input of the spec

@@ -38,7 +38,8 @@ class ScriptedLane:
         self.posted.append(command)
         self.arrived.set()
         if self.script is not None and isinstance(command, Step | NamedSteps):
-            asyncio.get_running_loop().call_soon(self.deliver, self.script(command.steps))
+            answers = [answer for steps in _apart(command) for answer in self.script(steps)]
+            asyncio.get_running_loop().call_soon(self.deliver, answers)
 
     @property
     def steps(self) -> list[Steps]:

@@ -1,4 +1,4 @@
-"""Requests of one turn of the event loop reach their lane as one command, and each caller hears of its own rows."""
+"""Requests that come together reach their lane as one command, and each caller hears of its own rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headrace.errors import HeadraceError, ModelFailed, Overloaded
 from headrace.protos import inference_pb2 as pb
 from headrace.server.commands import Command, Leave, NamedSteps, Step
 from headrace.server.models import Model, Models
-from headrace.server.rpc.inference_gather import Gatherer, cut
+from headrace.server.rpc.inference_gather import MOST_TURNS, Gatherer, cut
 from headrace.server.rpc.inference_request import understand
 from headrace.server.steps import NEVER_AGAIN, NEXT, Steps, failures
 from headrace.spec import Output
@@ -51,6 +51,12 @@ class Counter:
         return told
 
 
+async def turns(count: int = MOST_TURNS + 1) -> None:
+    """Of the event loop; after so many at most everything is posted."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 def gathered(*messages: pb.ModelInferRequest, deadline: float = inf) -> Command:
     """The one command that they become."""
 
@@ -59,7 +65,7 @@ def gathered(*messages: pb.ModelInferRequest, deadline: float = inf) -> Command:
         for message in messages:
             counter.put(message, deadline)
         assert lane.posted == []
-        await asyncio.sleep(0)
+        await turns()
 
     lane = ScriptedLane()
     asyncio.run(test())
@@ -81,6 +87,21 @@ def test_named_rows_of_one_turn_are_one_command() -> None:
     assert (command.steps.keys.tolist(), command.steps.lengths.tolist()) == ([0, 1], [3, 1])
     np.testing.assert_array_equal(command.steps.values[0], np.concatenate([X, X[:1]]))
     assert command.steps.arrived == 100.0
+
+
+def test_rows_wait_for_more_as_long_as_more_come_and_not_for_ever() -> None:
+    async def test() -> None:
+        counter = Counter(Models([served(SUM, lane := ScriptedLane())]))
+        for number in range(1, MOST_TURNS + 3):
+            counter.put(request("sum", X, sequence_id=number))
+            await turns(1)
+        await turns()
+        assert [command.steps.keys.tolist() for command in lane.posted if isinstance(command, NamedSteps)] == [
+            list(range(MOST_TURNS + 1)),
+            [0],
+        ]
+
+    asyncio.run(test())
 
 
 def test_a_row_without_position_is_never_sent_again_and_one_with_it_acknowledges_what_is_before() -> None:
@@ -113,7 +134,7 @@ def test_each_caller_hears_of_its_own_rows() -> None:
     async def test() -> None:
         model, counter = over(lane := ScriptedLane())
         one, two = counter.put(request("stateless-sum", X[None])), counter.put(request("stateless-sum", X[:2, None]))
-        await asyncio.sleep(0)
+        await turns()
         (steps,) = lane.steps
         good, bad = steps.take(np.array([2, 0])), steps.take(np.array([1]))  # in any order
         model.deliver(echo(good))
@@ -132,7 +153,7 @@ def test_what_finds_no_room_is_refused_alone_and_at_once() -> None:
         with pytest.raises(Overloaded):
             counter.put(request("stateless-sum", X[:2, None]))
         counter.put(request("stateless-sum", X))
-        await asyncio.sleep(0)
+        await turns()
         assert [len(steps) for steps in lane.steps] == [2]
 
     asyncio.run(test())
@@ -145,7 +166,7 @@ def test_who_leaves_before_the_turn_ends_is_posted_and_leaves_alone() -> None:
         ask = understand(counter.models, request("stateless-sum", X))
         gathering, first = counter.gatherer.put(Told(), ask, 100.0, inf)
         gathering.leave(range(first, first + 1))
-        await asyncio.sleep(0)
+        await turns()
         assert [type(command) for command in lane.posted] == [Step, Leave]
         assert lane.left == [(gathering, 1)]
 
@@ -160,7 +181,7 @@ def test_rows_that_could_not_be_posted_are_not_counted_for_ever(caplog: pytest.L
     async def test() -> None:
         model, counter = over(Broken())
         told = counter.put(request("stateless-sum", X[:2, None]))
-        await asyncio.sleep(0)
+        await turns()
         assert ["ZeroDivisionError" in str(error) for error in told.errors] == [True, True]
         await model.answered()
 
