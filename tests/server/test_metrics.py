@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.errors import InvalidInput, ModelFailed, Overloaded
 from headrace.server.commands import Cancel, Command, Mode, Open, Step
+from headrace.server.limits import Limits
 from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, LaneMeter, Metrics
 from headrace.server.steps import Closed, Failed
 
@@ -120,3 +121,12 @@ def test_every_figure_is_exposed_before_anything_happens(registry: CollectorRegi
     for name in (*(f"{h}_count" for h in HISTOGRAMS), *(f"{c}_total" for c in COUNTERS), *GAUGES):
         assert read(registry, name) == 0
         assert f"headrace_{name}{{" in text
+
+
+def test_a_batchs_limits_are_told_and_followed(registry: CollectorRegistry) -> None:
+    lane = sum_lane(Clock(), meter=Metrics(registry).lane(SUM, "1", 0), limits=Limits(rows=4, tokens=64, sequences=8))
+    lane.admit(wait=False)
+    assert (read(registry, "batch_limit_rows"), read(registry, "batch_limit_tokens")) == (4, 64)
+    lane.state.scheduler.limit(3, 50)
+    lane.admit(wait=False)
+    assert (read(registry, "batch_limit_rows"), read(registry, "batch_limit_tokens")) == (3, 50)

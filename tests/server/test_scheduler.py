@@ -104,6 +104,17 @@ def test_a_batch_is_cut_in_order_of_arrival() -> None:
     assert books.left[2:] == [(2, 0)]
 
 
+def test_other_limits_hold_from_the_next_batch_on_for_rows_that_wait_too() -> None:
+    books = Books()
+    books.admit([(number, 1, IN_TIME) for number in range(5)])
+    books.scheduler.limit(rows=2, tokens=1)
+    books.turn()
+    assert books.left == [(0, 0)]
+    books.scheduler.limit(rows=2, tokens=TOKENS)
+    books.turn()
+    assert books.left == [(0, 0), (1, 0), (2, 0)]
+
+
 def test_where_lengths_must_be_equal_the_oldest_row_says_which() -> None:
     books = Books(equal_lengths=True)
     books.admit([(0, 2, IN_TIME), (1, 1, IN_TIME), (2, 2, IN_TIME)])
