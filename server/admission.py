@@ -176,10 +176,10 @@ class Admission:
         pending = sequences.pending[numbers]
         sequences.expected[numbers] = steps.positions + steps.lengths
         sequences.pending[numbers] = pending + 1
-        if busy := np.count_nonzero(pending):
+        if np.count_nonzero(pending):
             self.state.scheduler.park(steps.take(pending > 0))
-        if busy < len(steps):
-            self.state.scheduler.add(steps.take(pending == 0))
+            steps = steps.take(pending == 0)
+        self.state.scheduler.add(steps)
 
     def _placed(self, steps: Steps) -> Steps:
         """Rows that go wherever their sequences stand now say where that is."""
