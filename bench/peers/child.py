@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..server import Running
+from .usage import family
 
 #: Seconds to start, between two looks, and to end when asked.
 START, LOOK, END = 60.0, 0.1, 15.0
@@ -70,9 +72,20 @@ def _ready(url: str) -> bool:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Asked, and killed if it does not do it: one that has crashed may hang."""
+    """Asked, and killed if it does not do it: one that has crashed may hang. What it started may outlive it."""
+    started = list(_handles(family(process.pid)))
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(END)
-    process.kill()
+    for handle in started:
+        with suppress(ProcessLookupError):  # it ended, as it should
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        os.close(handle)
     process.wait()
+
+
+def _handles(processes: Sequence[int]) -> Iterator[int]:
+    """Of those that live, and of no others that get their numbers later."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            yield os.pidfd_open(process)

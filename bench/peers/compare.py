@@ -29,8 +29,9 @@ from .mlserver import MLServer
 from .own import Echo, Headrace, OwnClient
 from .peer import Missing, Peer, Setting
 from .point import Point, measure, middles
+from .pytriton import PyTriton
 from .report import BARE
-from .triton import Triton
+from .triton import Triton, environment
 from .wire import StockClient
 
 T = TypeVar("T")
@@ -62,8 +63,13 @@ class Turn:
 
 def entrants(folder: Path) -> list[Peer]:
     """All of them; folder: where they are made."""
-    log = folder / "headrace.log"
-    return [Echo(), Triton(folder / "triton"), MLServer(folder / "mlserver"), Headrace(log), OwnClient(log)]
+    triton, log = folder / "triton", folder / "headrace.log"
+    others: list[Peer] = [
+        Triton(triton),
+        PyTriton(folder / "pytriton", environment(triton)),
+        MLServer(folder / "mlserver"),
+    ]
+    return [Echo(), *others, Headrace(log), OwnClient(log)]
 
 
 def compare(site: Site, peers: Sequence[Peer]) -> Found:

@@ -49,6 +49,11 @@ def _setting(batch: int, instances: int = 1, delay: int = 0) -> Setting:
     return Setting(f"batches of {batch}, {instances} instances, delay {delay} µs", options)
 
 
+def environment(folder: Path) -> Environment:
+    """PyTriton's too: both come in one wheel."""
+    return Environment(folder / "environment", REQUIREMENTS)
+
+
 class Triton:
     """folder: for its environment and what it is started from."""
 
@@ -57,7 +62,7 @@ class Triton:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._environment = Environment(folder / "environment", REQUIREMENTS)
+        self._environment = environment(folder)
 
     def make(self) -> str:
         made = self._environment.make()

@@ -56,5 +56,5 @@ def test_a_peer_that_fails_with_every_setting_is_a_failure() -> None:
 
 def test_peers_and_their_settings_have_names_of_their_own(tmp_path: Path) -> None:
     peers = entrants(tmp_path)
-    assert len({peer.name for peer in peers}) == len(peers) == 5
+    assert len({peer.name for peer in peers}) == len(peers) == 6
     assert all(len({s.name for s in peer.settings}) == len(peer.settings) > 0 for peer in peers)
