@@ -117,6 +117,19 @@ class Crowd:
         return next(self._turns)
 
 
+class Paced:
+    """Another's frames, one in every `period`, in seconds, the first after `offset`; late ones go at once."""
+
+    def __init__(self, stream: Stepping, period: float, offset: float) -> None:
+        self._stream, self.rows, self._period = stream, stream.rows, period
+        self._due = time.perf_counter() + offset
+
+    async def step(self) -> float:
+        await asyncio.sleep(self._due - time.perf_counter())
+        self._due = max(self._due, time.perf_counter()) + self._period
+        return await self._stream.step()
+
+
 async def exchange(connection: Connection, steps: pb.Steps, rows: int) -> float:
     """Seconds until all rows of a frame are answered."""
     began = time.perf_counter()
@@ -166,6 +179,16 @@ async def cost(server: Running, spec: ModelSpec, *, rows: int, connections: int,
     """The same, after a short time to get warm, and what it costs the server."""
     async with streaming(server.address, spec, rows=rows, connections=connections) as streams:
         return await metered(server, streams, seconds)
+
+
+async def paced_cost(
+    server: Running, spec: ModelSpec, *, rows: int, connections: int, seconds: float, rate: float, together: int
+) -> Cost:
+    """The same at `rate` steps a second: so many connections send `together`, one such group after the other."""
+    period, groups = connections * rows / rate, -(-connections // together)
+    async with streaming(server.address, spec, rows=rows, connections=connections) as streams:
+        paced = [Paced(stream, period, n // together * period / groups) for n, stream in enumerate(streams)]
+        return await metered(server, paced, seconds)
 
 
 async def metered(server: Running, streams: Sequence[Stepping], seconds: float) -> Cost:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from headrace.bench.connection import connected
-from headrace.bench.load import Crowd, closed_loop
+from headrace.bench.load import Crowd, Paced, closed_loop
 from headrace.bench.poisson import SEQUENCES, Turns, arrivals, open_load
 from headrace.bench.rolling import EQUAL, MIXED, Rolling
 from headrace.protos import sequences_pb2 as pb
@@ -122,3 +122,12 @@ def test_a_closed_loop_ends_at_once_when_its_time_is_over() -> None:
         return len(line.written)
 
     assert run(test()) <= 1
+
+
+def test_a_paced_stream_keeps_its_period_whatever_its_frames_take() -> None:
+    async def test() -> int:
+        line = Line()
+        await closed_loop([Paced(Crowd(line, 10, 10, seed=0), period=0.02, offset=0.02)], 0.1)
+        return len(line.written)
+
+    assert 1 <= run(test()) <= 6

@@ -20,18 +20,19 @@ def cost(cpu: float, compute: float = 0.0, rate: float = 1000.0) -> Cost:
 
 def test_shares_are_of_the_bare_rate_and_costs_of_the_echos() -> None:
     bare = Runs(64, 0.5, np.full(10, 0.0064))  # 10,000 rows a second
-    rounds = [speed.Round(bare, cost(3.0, 2.0, rate), cost(0.5)) for rate in (2000.0, 9000.0, 8000.0)]
-    share, by_cpu, outside = speed.figures(64, rounds)
+    rounds = [speed.Round(bare, cost(3.0, 2.0, rate), cost(0.5), cost(0.8)) for rate in (2000.0, 9000.0, 8000.0)]
+    share, by_cpu, outside, paced = speed.figures(64, rounds)
     assert (share.value, share.reached) == (pytest.approx(0.8), True)
     assert by_cpu.value == pytest.approx(0.5 / 640 / 0.003)
     assert (outside.value, outside.reached) == (pytest.approx(2.0), False)
     assert "64000 µs a frame, the echo 32000" in outside.note
     assert "believed" not in share.note
+    assert (paced.value, paced.bound) == (pytest.approx(1.25), None)
 
 
 def test_a_share_beside_other_work_is_not_to_be_believed() -> None:
     busy = Runs(64, 0.032, np.full(10, 0.0064))  # half of the time on the core
-    share, *_ = speed.figures(64, [speed.Round(busy, cost(3.0, 2.0), cost(0.5))])
+    share, *_ = speed.figures(64, [speed.Round(busy, cost(3.0, 2.0), cost(0.5), cost(0.5))])
     assert share.note.endswith("not to be believed: the bare runtime had 50% of its core")
 
 
