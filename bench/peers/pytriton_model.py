@@ -6,6 +6,7 @@ It has no sequences, so their ids and flags come as tensors beside the values.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pytriton.triton import Triton, TritonConfig
 
 def main(name: str, model: str, *numbers: str) -> None:
     """Until told to stop."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what it started is stopped in its own way
     features, outputs, rows, delay, grpc, http = map(int, numbers)
     kept = Kept(model)
 
