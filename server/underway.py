@@ -7,18 +7,19 @@ nobody's, its outputs here, and whatever fails in between fails the whole step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, repeat
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.ragged import starts
 from headrace.spec import ModelSpec, Output
 
 from .batch import Batch, Outcome
 from .sequences import FRESH, FreeList, Sequences
-from .steps import Array, Outputs, Rows, Steps, pack
+from .steps import Array, Outputs, Rows, Steps
 
 #: Columns of the rows under way: the sequence; with which time step of its piece the row begins; how many it has, and
 #: has done; and the slot where its state lies meanwhile, FRESH before the first part, when it is in the sequence's own.
@@ -88,22 +89,15 @@ class Underway:
         return bool(np.count_nonzero(self._places[NUMBER] == number))
 
     def enter(self, pieces: Sequence[Steps]) -> list[Steps]:
-        """Long rows begin; returns the others."""
-        lengths = pack(pieces, "lengths")
-        long = lengths > self._part
-        rows = [(piece, at) for piece in pieces for at in range(len(piece))]
-        chosen = [row for row, takes in zip(rows, long.tolist(), strict=True) if takes]
-        begun = zip(chosen, lengths[long].tolist(), strict=True)
-        self._rows += [Row(piece, at, self._blank(length)) for (piece, at), length in begun]
-        first = np.concatenate([starts(piece.lengths) for piece in pieces])
-        places = np.array(
-            [pack(pieces, "numbers"), first, lengths, np.zeros_like(lengths), np.full_like(lengths, FRESH)]
-        )
-        self._places = np.concatenate([self._places, places[:, long]], axis=1)
-        return [] if len(chosen) == len(rows) else self._short(pieces)
+        """All rows of the pieces with long ones begin; returns the other pieces."""
+        begun = [piece for piece in pieces if self._cuts(piece)]
+        self._rows += [row for piece in begun for row in self._begin(piece)]
+        self._places = np.concatenate([self._places, *map(_places, begun)], axis=1)
+        return [piece for piece in pieces if not self._cuts(piece)]
 
     def assemble(self, pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> Batch:
         """The rows of the pieces, and behind them the next part of each row under way; as `batch.assemble`."""
+        self._sort()
         lengths = np.concatenate([*(piece.lengths for piece in pieces), self._lengths])
         numbers = np.concatenate([*(piece.numbers for piece in pieces), self._places[NUMBER]])
         whole = zip(*(piece.values for piece in pieces), strict=True) if pieces else repeat(())
@@ -120,7 +114,7 @@ class Underway:
         self._store(outcome.outputs, whole)
         done, sound = self._places[DONE] + batch.lengths[whole:], outcome.sound[whole:]
         over = (done == self._places[LENGTH]) | ~sound
-        settled = self._settled(pieces, batch, outcome, np.concatenate([np.ones(whole, np.bool_), over]))
+        settled = self._settled(pieces, batch, outcome, over)
         # From here on nothing can fail: whoever is left has moved on, or nobody has.
         slots.give(self.slots)
         self._places[DONE], self._places[SLOT] = done, batch.write[whole:]
@@ -131,15 +125,23 @@ class Underway:
     def drop(self, slots: FreeList) -> list[Steps]:
         """All rows leave, as single steps, and so do their slots."""
         slots.give(self.slots)
-        gone, self._rows, self._places = self._rows, [], self._places[:, :0]
+        gone, self._rows, self._places = sorted(self._rows, key=_piece), [], self._places[:, :0]
         return list(_pieces(gone))
 
-    def _blank(self, length: int) -> tuple[Array, ...]:
-        return tuple(np.zeros((length if o.time else 1, *o.shape), o.dtype) for o in self._outputs)
+    def _cuts(self, piece: Steps) -> bool:
+        return bool(np.count_nonzero(piece.lengths > self._part))
 
-    def _short(self, pieces: Sequence[Steps]) -> list[Steps]:
-        short = [piece.take(piece.lengths <= self._part) for piece in pieces]
-        return [piece for piece in short if len(piece)]
+    def _begin(self, piece: Steps) -> Iterator[Row]:
+        for at, length in enumerate(piece.lengths.tolist()):
+            cells = (np.zeros((length if o.time else 1, *o.shape), o.dtype) for o in self._outputs)
+            yield Row(piece, at, tuple(cells))
+
+    def _sort(self) -> None:
+        """By the next parts, longest first: the fewer different batches there are, the more of them are known to the
+        engine from before."""
+        order = np.argsort(-self._lengths, kind="stable")
+        self._places = self._places[:, order]
+        self._rows = [self._rows[at] for at in order.tolist()]
 
     def _values(self) -> list[list[Array]]:
         """Of each input the next part of each row."""
@@ -162,20 +164,31 @@ class Underway:
                 for at, row in enumerate(self._rows, whole):
                     row.outputs[number][0] = given[at]
 
-    def _settled(self, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, over: Array) -> Settled:
-        """over: [rows] of the batch."""
+    def _settled(self, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, over: NDArray[np.bool_]) -> Settled:
+        """The pieces' rows, and those under way that are over [rows]; of these again those of one piece together."""
         whole = len(batch) - len(self)
-        gone = [row for row, ends in zip(self._rows, over[whole:].tolist(), strict=True) if ends]
+        ended = sorted(np.flatnonzero(over).tolist(), key=lambda at: _piece(self._rows[at]))
+        gone = [self._rows[at] for at in ended]
         given = outcome.outputs.part(slice(0, whole)).cells
         cells = tuple(map(np.concatenate, zip(given, *(row.outputs for row in gone), strict=True)))
-        lengths = np.concatenate([batch.lengths[:whole], self._places[LENGTH][over[whole:]]])
-        outputs = Outputs(cells, outcome.outputs.timed, lengths)
-        result = Outcome(outputs, outcome.sound[over], outcome.compute_cpu)
-        return Settled([*pieces, *_pieces(gone)], batch.write[over], result)
+        lengths = np.concatenate([batch.lengths[:whole], self._places[LENGTH, ended]])
+        rows = [*range(whole), *(whole + at for at in ended)]
+        result = Outcome(Outputs(cells, outcome.outputs.timed, lengths), outcome.sound[rows], outcome.compute_cpu)
+        return Settled([*pieces, *_pieces(gone)], batch.write[rows], result)
 
 
-def _pieces(rows: Sequence[Row]) -> Iterator[Steps]:
-    """The rows' steps; those of one piece stay one, for they stand together."""
-    for _, group in groupby(rows, key=lambda row: id(row.piece)):
+def _piece(row: Row) -> int:
+    return id(row.piece)
+
+
+def _places(piece: Steps) -> Rows:
+    """[COLUMNS, rows] of rows that begin."""
+    none = np.zeros_like(piece.lengths)
+    return np.array([piece.numbers, starts(piece.lengths), piece.lengths, none, none + FRESH])
+
+
+def _pieces(rows: Iterable[Row]) -> Iterator[Steps]:
+    """The rows' steps; those of one piece that stand together stay one."""
+    for _, group in groupby(rows, key=_piece):
         together = list(group)
         yield together[0].piece.take(np.array([row.at for row in together]))
