@@ -70,7 +70,7 @@ def number(value: float) -> str:
 
 def short(figures: Sequence[Figure]) -> list[str]:
     """The rows that fall short, each with what it is and what it should be."""
-    return [f"{f.name}: {number(f.value)} {f.unit}, not {f.asked}" for f in figures if not f.reached]
+    return [f"{f.name}: {f.value:.4g} {f.unit}, not {f.asked}" for f in figures if not f.reached]
 
 
 def table(figures: Sequence[Figure]) -> Table:
