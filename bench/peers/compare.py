@@ -43,8 +43,8 @@ ROUNDS, STARTS = 3, 3
 #: A setting's trial has so much of a turn's time.
 TRIAL = 0.5
 
-#: Steps whose answers are compared, and seconds beyond its own after which a load is given up.
-COMPARED, PATIENCE = 5, 30.0
+#: Steps whose answers are compared; seconds beyond its own after which a load is given up, and for what remains to end.
+COMPARED, PATIENCE, SETTLING = 5, 30.0, 1.0
 
 #: What a load may end with that is the peer's failure.
 FAILURES = (RuntimeError, OSError, grpc.RpcError)
@@ -163,10 +163,19 @@ def _load(site: Site, peer: Peer, setting: Setting, work: Work[T]) -> T:
     with pinned(site.server_core), peer.serve(site.model, spec, setting) as running:
 
         async def in_time() -> T:
-            async with asyncio.timeout(len(SEQUENCES) * site.seconds + PATIENCE):
-                return await work(running, spec)
+            try:
+                async with asyncio.timeout(len(SEQUENCES) * site.seconds + PATIENCE):
+                    return await work(running, spec)
+            finally:
+                await _settled()
 
         return site.load(in_time())
+
+
+async def _settled() -> None:
+    """After a failure others are still waiting for their answers; gRPC must not tell a loop that is closed."""
+    if others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others, timeout=SETTLING)
 
 
 def _bare(site: Site, rows: int) -> Point:
