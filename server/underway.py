@@ -21,16 +21,16 @@ from .batch import Batch, Outcome
 from .sequences import FRESH, FreeList, Sequences
 from .steps import Array, Outputs, Rows, Steps
 
-#: Columns of the rows under way: the sequence; with which time step of its piece the row begins; how many it has, and
-#: has done; and the slot where its state lies meanwhile, FRESH before the first part, when it is in the sequence's own.
-NUMBER, FIRST, LENGTH, DONE, SLOT = COLUMNS = range(5)
+#: Columns of the rows under way. Of the step: its sequence and `Steps` columns, and the time step of its piece's values
+#: with which it begins. Of the work: how many time steps are done, and the slot where the state lies meanwhile; FRESH
+#: before the first part, when it is in the sequence's own.
+NUMBER, KEY, POSITION, LENGTH, ACKED, FIRST, DONE, SLOT = COLUMNS = range(8)
 
 
 class Row(NamedTuple):
-    """Where a row stands in its piece, and what the model gave for it so far: [length, ...], or [1, ...] each."""
+    """The piece of which it is a row, and what the model gave for it so far: [length, ...], or [1, ...] each."""
 
     piece: Steps
-    at: int
     outputs: tuple[Array, ...]
 
 
@@ -125,16 +125,17 @@ class Underway:
     def drop(self, slots: FreeList) -> list[Steps]:
         """All rows leave, as single steps, and so do their slots."""
         slots.give(self.slots)
-        gone, self._rows, self._places = sorted(self._rows, key=_piece), [], self._places[:, :0]
-        return list(_pieces(gone))
+        steps = self._steps(self._grouped(range(len(self))))
+        self._rows, self._places = [], self._places[:, :0]
+        return steps
 
     def _cuts(self, piece: Steps) -> bool:
         return bool(np.count_nonzero(piece.lengths > self._part))
 
     def _begin(self, piece: Steps) -> Iterator[Row]:
-        for at, length in enumerate(piece.lengths.tolist()):
+        for length in piece.lengths.tolist():
             cells = (np.zeros((length if o.time else 1, *o.shape), o.dtype) for o in self._outputs)
-            yield Row(piece, at, tuple(cells))
+            yield Row(piece, tuple(cells))
 
     def _sort(self) -> None:
         """By the next parts, longest first: the fewer different batches there are, the more of them are known to the
@@ -146,9 +147,7 @@ class Underway:
     def _values(self) -> list[list[Array]]:
         """Of each input the next part of each row."""
         begins = self._places[FIRST] + self._places[DONE]
-        spans = list(zip(self._rows, begins.tolist(), (begins + self._lengths).tolist(), strict=True))
-        inputs = range(len(self._rows[0].piece.values))
-        return [[row.piece.values[i][begin:end] for row, begin, end in spans] for i in inputs]
+        return _spans(self._rows, begins, begins + self._lengths)
 
     def _store(self, outputs: Outputs, whole: int) -> None:
         """Copies of what the tick gave for the rows behind the first `whole`."""
@@ -165,30 +164,53 @@ class Underway:
                     row.outputs[number][0] = given[at]
 
     def _settled(self, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, over: NDArray[np.bool_]) -> Settled:
-        """The pieces' rows, and those under way that are over [rows]; of these again those of one piece together."""
-        whole = len(batch) - len(self)
-        ended = sorted(np.flatnonzero(over).tolist(), key=lambda at: _piece(self._rows[at]))
-        gone = [self._rows[at] for at in ended]
+        """The pieces' rows, and those under way that are over [rows]."""
+        whole, ended = len(batch) - len(self), self._grouped(np.flatnonzero(over).tolist())
         given = outcome.outputs.part(slice(0, whole)).cells
-        cells = tuple(map(np.concatenate, zip(given, *(row.outputs for row in gone), strict=True)))
+        cells = tuple(map(np.concatenate, zip(given, *(self._rows[at].outputs for at in ended), strict=True)))
         lengths = np.concatenate([batch.lengths[:whole], self._places[LENGTH, ended]])
         rows = [*range(whole), *(whole + at for at in ended)]
         result = Outcome(Outputs(cells, outcome.outputs.timed, lengths), outcome.sound[rows], outcome.compute_cpu)
-        return Settled([*pieces, *_pieces(gone)], batch.write[rows], result)
+        return Settled([*pieces, *self._steps(ended)], batch.write[rows], result)
+
+    def _grouped(self, rows: Iterable[int]) -> list[int]:
+        """Those of one frame together."""
+        return sorted(rows, key=lambda at: _frame(self._rows[at]))
+
+    def _steps(self, grouped: list[int]) -> list[Steps]:
+        """One piece of each frame."""
+        return [self._piece(list(rows)) for _, rows in groupby(grouped, key=lambda at: _frame(self._rows[at]))]
+
+    def _piece(self, at: list[int]) -> Steps:
+        """The steps of rows of one frame, whole."""
+        places, rows = self._places[:, at], [self._rows[each] for each in at]
+        values = _spans(rows, places[FIRST], places[FIRST] + places[LENGTH])
+        return Steps(
+            sink=rows[0].piece.sink,
+            keys=places[KEY].astype(np.uint32),
+            numbers=places[NUMBER],
+            positions=places[POSITION],
+            lengths=places[LENGTH],
+            acked=places[ACKED],
+            deadlines=np.full(len(at), np.inf),  # they were in time
+            arrived=rows[0].piece.arrived,
+            values=tuple(map(np.concatenate, values)),
+        )
 
 
-def _piece(row: Row) -> int:
-    return id(row.piece)
+def _frame(row: Row) -> tuple[int, float]:
+    """What rows have in common that came together."""
+    return id(row.piece.sink), row.piece.arrived
 
 
 def _places(piece: Steps) -> Rows:
     """[COLUMNS, rows] of rows that begin."""
     none = np.zeros_like(piece.lengths)
-    return np.array([piece.numbers, starts(piece.lengths), piece.lengths, none, none + FRESH])
+    columns = (piece.numbers, piece.keys, piece.positions, piece.lengths, piece.acked)
+    return np.array([*columns, starts(piece.lengths), none, none + FRESH], np.int64)
 
 
-def _pieces(rows: Iterable[Row]) -> Iterator[Steps]:
-    """The rows' steps; those of one piece that stand together stay one."""
-    for _, group in groupby(rows, key=_piece):
-        together = list(group)
-        yield together[0].piece.take(np.array([row.at for row in together]))
+def _spans(rows: Sequence[Row], begins: Rows, ends: Rows) -> list[list[Array]]:
+    """Of each input these time steps of each row's piece."""
+    spans = list(zip(rows, begins.tolist(), ends.tolist(), strict=True))
+    return [[row.piece.values[i][begin:end] for row, begin, end in spans] for i in range(len(rows[0].piece.values))]
