@@ -120,10 +120,13 @@ def picture(found: Found, file: Path) -> None:
     rates, costs = drawn.subplots(1, 2)
     for peer in found.peers:
         points = [p for p in found.points if p.peer == peer]
-        style = "--" if peer in (ECHO, BARE) else "-"
-        rates.loglog([p.sequences for p in points], [p.rate for p in points], style, marker="o", label=peer)
-        costs.loglog([p.sequences for p in points], [1e6 * p.cpu for p in points], style, marker="o")
-    rates.set(xlabel="concurrent sequences", ylabel="steps/s")
-    costs.set(xlabel="concurrent sequences", ylabel="server CPU a step, µs")
-    rates.legend(fontsize="small")
+        loads, style = [p.sequences for p in points], "--" if peer in (ECHO, BARE) else "-"
+        rates.loglog(loads, [p.rate for p in points], style, marker="o", label=peer)
+        costs.loglog(loads, [1e6 * p.cpu for p in points], style, marker="o")
+    ticks = sorted({p.sequences for p in found.points})
+    for axes, label in ((rates, "steps/s"), (costs, "server CPU a step, µs")):
+        axes.set(xlabel="concurrent sequences", ylabel=label)
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.grid(alpha=0.3)
+    drawn.legend(loc="outside lower center", ncols=len(found.peers), fontsize="small")
     drawn.savefig(file, dpi=80)
