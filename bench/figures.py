@@ -63,14 +63,14 @@ class Record:
         return cls(data["name"], Machine(**data["machine"]), tuple(Figure(**each) for each in data["figures"]))
 
 
-def number(value: float) -> str:
-    """For people: three digits that count, all digits of what is large."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def number(value: float, digits: int = 3) -> str:
+    """For people: so many digits that count, all digits of what is large."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def short(figures: Sequence[Figure]) -> list[str]:
     """The rows that fall short, each with what it is and what it should be."""
-    return [f"{f.name}: {f.value:.4g} {f.unit}, not {f.asked}" for f in figures if not f.reached]
+    return [f"{f.name}: {number(f.value, 4)} {f.unit}, not {f.asked}" for f in figures if not f.reached]
 
 
 def table(figures: Sequence[Figure]) -> Table:
