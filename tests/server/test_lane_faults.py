@@ -18,7 +18,7 @@ from headrace.server.limits import Limits
 from headrace.server.state import State
 from headrace.server.steps import NEXT, Answer, Answers, Closed, Failed, Opened, Stepped, Steps
 
-from .fakes import Clock, Heard, SumEngine, named_row, steps, sum_lane
+from .fakes import CUT_SUM, Clock, Heard, SumEngine, named_row, steps, sum_lane
 
 LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=60.0)
 
@@ -129,6 +129,23 @@ def test_a_broken_lane_answers_all_that_it_holds_once_and_refuses_the_rest() -> 
         assert unavailable(client.take()) == [(3, None), (1, 0), (1, None), (2, None)]
         handled(lane, named_row(steps(client, [(0, NEXT, [1])]), "n", start=True), Leave(client))
         assert unavailable(client.take()) == [(0, NEXT)]
+
+
+def test_a_broken_lane_answers_a_step_that_is_under_way_too() -> None:
+    client, lane = Heard(), sum_lane(Clock(), spec=CUT_SUM, limits=LIMITS)
+    for command in (opening(client, 1), opening(client, 2)):
+        lane.post(command)
+    lane.admit(wait=False)
+    client.take()
+    lane.state.sequences.position.setflags(write=False)  # the short step cannot be committed
+    lane.post(Step(steps(client, [(1, 0, [1] * 9)])))
+    lane.admit(wait=False)
+    lane.tick()
+    with running(lane):
+        handled(lane, row(client, 2, 0))
+        handled(lane)
+        assert lane.broken
+        assert sorted(unavailable(client.take()), key=str) == [(1, 0), (1, None), (2, 0), (2, None)]
 
 
 def test_a_command_that_breaks_the_lane_half_way_is_answered_once_in_all_its_rows() -> None:
