@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 import numpy as np
@@ -59,6 +59,17 @@ class LyingEngine:
     def run(self, batch: Batch) -> Outcome:
         whole = SumEngine(self.slots).run(batch)
         return replace(whole, outputs=replace(whole.outputs, cells=whole.outputs.cells[:1]))
+
+
+@dataclass(eq=False)
+class Ringing(Heard):
+    """Tells when a step is answered."""
+
+    told: Event = field(default_factory=Event)
+
+    def deliver(self, answer: Answer) -> None:
+        if isinstance(answer, Stepped):
+            self.told.set()
 
 
 @contextmanager
@@ -141,11 +152,22 @@ def test_a_broken_lane_answers_a_step_that_is_under_way_too() -> None:
     lane.post(Step(steps(client, [(1, 0, [1] * 9)])))
     lane.admit(wait=False)
     lane.tick()
+    lane.post(row(client, 2, 0))
     with running(lane):
-        handled(lane, row(client, 2, 0))
         handled(lane)
-        assert lane.broken
+        handled(lane)
+        assert lane.broken and not lane.state.underway
         assert sorted(unavailable(client.take()), key=str) == [(1, 0), (1, None), (2, 0), (2, None)]
+
+
+def test_a_lane_goes_on_with_what_is_under_way_without_being_asked() -> None:
+    """It would else wake up for it only as often as for expiry."""
+    told, lane = Event(), sum_lane(Clock(), spec=CUT_SUM, limits=replace(LIMITS, part=1))
+    client = Ringing(told=told)
+    lane.post(opening(client))
+    lane.post(Step(steps(client, [(1, 0, [1] * 16)])))
+    with running(lane):
+        assert told.wait(10)
 
 
 def test_a_command_that_breaks_the_lane_half_way_is_answered_once_in_all_its_rows() -> None:

@@ -111,6 +111,16 @@ def test_places_that_become_free_are_taken_at_once() -> None:
     assert sorted(bench.lengths()[2]) == [1, 1, 2]
 
 
+def test_rows_under_way_run_in_order_of_their_parts_so_that_batches_recur() -> None:
+    bench = Bench()
+    bench.send(bench.one, (1, 0, [1.0] * 3), (2, 0, LONG))
+    bench.send(bench.two, (3, 0, [1.0] * 4))
+    bench.tick(2)
+    assert bench.lengths()[1] == [2, 2, 1]
+    bench.finish()
+    assert {len(row) for row in sums(bench.one)} == {3, 5} and sums(bench.two) == [[1, 2, 3, 4]]
+
+
 def test_a_part_that_fails_fails_the_whole_step_and_nobody_else() -> None:
     bench = Bench()
     free = bench.free()
