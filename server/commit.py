@@ -35,7 +35,7 @@ def commit(state: State, pieces: Sequence[Steps], write: Rows, outcome: Outcome,
 
 def roll_back(state: State, pieces: Sequence[Steps], write: Rows, error: HeadraceError) -> Answers:
     """Nothing of the pieces is applied: the slots that were written are free again, every row fails with `error`."""
-    if pieces[0].numbers[0] != STATELESS:
+    if not pieces or pieces[0].numbers[0] != STATELESS:  # without pieces it was rows under way that ran
         state.slots.give(write)
     return [answer for piece in pieces for answer in state.fail(piece, error)]
 
@@ -56,7 +56,7 @@ def _apply(state: State, pieces: Sequence[Steps], write: Rows, outputs: Outputs,
     ]
     if not pieces or pieces[0].numbers[0] == STATELESS:
         return answers
-    numbers = pack(pieces, "numbers").astype(np.intp)
+    numbers = pack(pieces, "numbers")
     _swap_slots(state, numbers, write)
     state.sequences.position[numbers] += outputs.lengths
     state.sequences.used[numbers] = now
@@ -66,7 +66,7 @@ def _apply(state: State, pieces: Sequence[Steps], write: Rows, outputs: Outputs,
     return answers + state.close_due(numbers)
 
 
-def _swap_slots(state: State, numbers: NDArray[np.intp], write: Rows) -> None:
+def _swap_slots(state: State, numbers: Array, write: Rows) -> None:
     """The written slots are the sequences' own, and those that were read are free."""
     old = state.sequences.slot[numbers]
     state.sequences.slot[numbers] = write
@@ -74,7 +74,7 @@ def _swap_slots(state: State, numbers: NDArray[np.intp], write: Rows) -> None:
     state.slots.give(old if np.count_nonzero(held) == len(old) else old[held])
 
 
-def _keep(state: State, pieces: Sequence[Steps], numbers: NDArray[np.intp], outputs: Outputs) -> None:
+def _keep(state: State, pieces: Sequence[Steps], numbers: Array, outputs: Outputs) -> None:
     """Of the steps that may be sent again."""
     positions, kept = pack(pieces, "positions"), pack(pieces, "acked") != NEVER_AGAIN
     count = np.count_nonzero(kept)

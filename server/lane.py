@@ -41,15 +41,9 @@ class Engine(Protocol):
 class Meter(Protocol):
     """What is measured of a lane; see metrics.py."""
 
-    def tick(
-        self,
-        pieces: Sequence[Steps],
-        sound: NDArray[np.bool_],
-        began: float,
-        ran: float,
-        now: float,
-        compute_cpu: float,
-    ) -> None: ...
+    def started(self, pieces: Sequence[Steps], now: float) -> None: ...
+    def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None: ...
+    def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float) -> None: ...
     def answered(self, answers: Answers) -> None: ...
     def admitted(self, answers: Answers) -> None: ...
     def expired(self, sequences: int) -> None: ...
@@ -122,6 +116,7 @@ class Lane:
         began, underway = self._clock(), self.state.underway
         turn = self.state.scheduler.next(began, len(underway), underway.tokens)
         self._running = [*turn.late, *turn.run]
+        contained(lambda: self._meter.started(turn.run, began))
         for late in turn.late:
             self._answers += self.state.fail(late, too_late())
         self._running = underway.enter(turn.run) if turn.long else turn.run
@@ -148,9 +143,12 @@ class Lane:
             self._running = [*self._running, *self.state.underway.drop(self.state.slots)]
             return roll_back(self.state, self._running, write, ModelFailed(f"the step was not applied: {error}"))
         answers = commit(self.state, self._running, write, outcome, self._clock())
-        pieces = self._running
-        contained(lambda: self._meter.tick(pieces, outcome.sound, began, ran, self._clock(), outcome.compute_cpu))
+        contained(lambda: self._measure(batch, outcome, ran - began))
         return answers
+
+    def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
+        self._meter.ran(batch, seconds, outcome.compute_cpu)
+        self._meter.settled(self._running, outcome.sound, self._clock())
 
     def _assemble(self) -> Batch:
         if self.state.underway:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from headrace.errors import HeadraceError, TakenOver
 from headrace.spec import ModelSpec
 
+from .batch import Batch
 from .state import State
 from .steps import Answers, Failed, Stepped, Steps, holds, pack
 
@@ -82,26 +83,24 @@ class LaneMeter:
         self.gauges = dict.fromkeys(GAUGES, 0)
         self.errors: Counter[str] = Counter()
 
-    def tick(
-        self,
-        pieces: Sequence[Steps],
-        sound: NDArray[np.bool_],
-        began: float,
-        ran: float,
-        now: float,
-        compute_cpu: float,
-    ) -> None:
-        """A batch that ran: which of its rows were applied [rows], arrival of its pieces, start and end of its run, the
-        present, and the CPU time of the runtime; all in seconds."""
-        queue, step, tokens = self.histograms["queue_seconds"], self.histograms["step_seconds"], 0
+    def started(self, pieces: Sequence[Steps], now: float) -> None:
+        """Steps whose first batch begins; now: seconds."""
         for piece in pieces:
-            rows, tokens = len(piece), tokens + piece.tokens
-            queue.observe(began - piece.arrived, rows)
-            step.observe(now - piece.arrived, rows)
-        self.histograms["compute_seconds"].observe(ran - began)
-        self.histograms["batch_rows"].observe(len(sound))
-        self.histograms["batch_tokens"].observe(tokens)
+            self.histograms["queue_seconds"].observe(now - piece.arrived, len(piece))
+
+    def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None:
+        """A batch that ran for so long, and the CPU time of the runtime in seconds."""
+        self.histograms["compute_seconds"].observe(seconds)
+        self.histograms["batch_rows"].observe(len(batch))
+        self.histograms["batch_tokens"].observe(len(batch.values[0]))
         self.counters["compute_cpu_seconds"] += compute_cpu
+
+    def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float) -> None:
+        """Steps that are answered, now (seconds); which of them were applied [rows]."""
+        step, tokens = self.histograms["step_seconds"], 0
+        for piece in pieces:
+            step.observe(now - piece.arrived, len(piece))
+            tokens += piece.tokens
         self.counters["steps"] += np.count_nonzero(sound)
         self.counters["tokens"] += tokens if holds(sound) else int(pack(pieces, "lengths")[sound].sum())
 

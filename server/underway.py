@@ -106,7 +106,7 @@ class Underway:
         meanwhile = self._places[SLOT]
         ours = slot[len(slot) - len(self) :]
         ours[meanwhile != FRESH] = meanwhile[meanwhile != FRESH]
-        return Batch(values, lengths, np.maximum(slot, 0), slots.take(len(slot)).astype(np.int64), slot == FRESH)
+        return Batch(values, lengths, np.maximum(slot, 0), slots.take(len(slot)), slot == FRESH)
 
     def advance(self, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, slots: FreeList) -> Settled:
         """After the run of what `assemble` made. Rows that have ended, or are not sound, leave; the others go on."""

@@ -26,15 +26,13 @@ LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=60.0)
 class BadMeter:
     """Cannot measure anything."""
 
-    def tick(
-        self,
-        pieces: Sequence[Steps],
-        sound: np.ndarray,
-        began: float,
-        ran: float,
-        now: float,
-        compute_cpu: float,
-    ) -> None:
+    def started(self, pieces: Sequence[Steps], now: float) -> None:
+        raise RuntimeError("no figures (scripted)")
+
+    def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None:
+        raise RuntimeError("no figures (scripted)")
+
+    def settled(self, pieces: Sequence[Steps], sound: np.ndarray, now: float) -> None:
         raise RuntimeError("no figures (scripted)")
 
     def answered(self, answers: Answers) -> None:

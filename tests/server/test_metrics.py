@@ -7,12 +7,13 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from headrace.errors import InvalidInput, ModelFailed, Overloaded
+from headrace.server.batch import Batch
 from headrace.server.commands import Cancel, Command, Mode, Open, Step
 from headrace.server.limits import Limits
 from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, LaneMeter, Metrics
 from headrace.server.steps import Closed, Failed
 
-from .fakes import SUM, Clock, Heard, SumEngine, steps, sum_lane
+from .fakes import CUT_SUM, SUM, Clock, Heard, SumEngine, steps, sum_lane
 
 LANE = {"model": "sum", "version": "1", "lane": "0"}
 
@@ -42,7 +43,10 @@ def test_a_value_on_a_bound_counts_below_it() -> None:
 def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter: LaneMeter) -> None:
     early = steps(Heard(), [(0, 0, [1, 2]), (1, 0, [1])], now=10.0)
     late = steps(Heard(), [(2, 0, [1, 2, 3])], now=10.25)
-    meter.tick([early, late], np.array([True, False, True]), began=10.5, ran=11.5, now=12.0, compute_cpu=0.75)
+    none = np.zeros(3, np.int64)
+    meter.started([early, late], now=10.5)
+    meter.ran(Batch((np.zeros((6, 2)),), none, none, none, none == 0), seconds=1.0, compute_cpu=0.75)
+    meter.settled([early, late], np.array([True, False, True]), now=12.0)
     assert read(registry, "queue_seconds_count") == 3
     assert read(registry, "queue_seconds_sum") == pytest.approx(2 * 0.5 + 0.25)
     assert read(registry, "queue_seconds_bucket", le="0.25") == 1
@@ -52,6 +56,22 @@ def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter
     assert (read(registry, "batch_rows_count"), read(registry, "batch_rows_sum")) == (1, 3)
     assert (read(registry, "batch_tokens_count"), read(registry, "batch_tokens_sum")) == (1, 6)
     assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (2, 5)  # the second row was not applied
+
+
+def test_a_step_that_takes_several_ticks_counts_once_and_each_of_its_batches_by_itself(
+    registry: CollectorRegistry,
+) -> None:
+    sink, clock, meter = Heard(), Clock(), Metrics(registry).lane(SUM, "1", 0)
+    lane = sum_lane(clock, spec=CUT_SUM, meter=meter, limits=Limits(rows=4, sequences=8, part=2))
+    lane.post(Open(sink, 1, ("", "a"), Mode.FRESH, 1))
+    lane.post(Step(steps(sink, [(1, 0, [1] * 5)], now=clock.now - 1)))
+    lane.admit(wait=False)
+    while lane.state.busy:
+        lane.tick()
+        clock.now += 1
+    assert (read(registry, "batch_rows_sum"), read(registry, "batch_tokens_sum")) == (3, 5)
+    assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (1, 5)
+    assert (read(registry, "queue_seconds_sum"), read(registry, "step_seconds_sum")) == (1, 3)
 
 
 def test_steps_on_which_the_model_failed_are_not_counted_as_applied(registry: CollectorRegistry) -> None:
