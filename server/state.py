@@ -67,7 +67,10 @@ class State:
 
     def close_due(self, numbers: Array) -> Answers:
         """Sequences that were to close and have nothing pending any more do so."""
-        due = self.sequences.closing[numbers] & (self.sequences.pending[numbers] == 0)
+        closing = self.sequences.closing[numbers]
+        if not np.count_nonzero(closing):
+            return []
+        due = closing & (self.sequences.pending[numbers] == 0)
         told = [self.remove(number, CLOSED) for number in numbers[due].tolist()]
         return [(owner, Closed((key,))) for owner, key in filter(None, told)]
 
