@@ -194,7 +194,9 @@ class Sequences(RuleBasedStateMachine):
                 case Failed(int(key), int(position), error):
                     self.answered(client, key, position)
                     told = self.told.get(key)
-                    if told and told.owner is client and not isinstance(error, TakenOver | UnknownSequence):
+                    lost = isinstance(error, TakenOver | UnknownSequence)
+                    # A repetition of what is applied may be refused; that moves nothing.
+                    if told and told.owner is client and position >= len(told.applied) and not lost:
                         at = error.expected_position
                         told.sent = min(told.sent, position) if at is None else at
                 case Closed(keys):
