@@ -82,6 +82,9 @@ def serve(config: Path | None = None, **given: Any) -> None:
     import asyncio
     import logging
 
+    from headrace.server.process import prepare
+
+    prepare()
     from headrace.server.app import App
     from headrace.server.app import serve as run
 
