@@ -14,6 +14,7 @@ class Limits:
     kept_bytes: int = 256 << 20  # of replies that wait for acknowledgement
     most_rows: int = 0  # that `rows` may become while the lane runs, if more
     part: int = 4  # time steps of a row in one tick, where longer steps may be cut
+    few: int = 64  # time steps of a tick that fewer rows may share, each with more than a part
 
     @property
     def slots(self) -> int:

@@ -42,7 +42,7 @@ class State:
                 part=limits.part if cuts(spec) else None,
                 equal_lengths=spec.chunk.equal_lengths,
             ),
-            Underway(spec.outputs, limits.part),
+            Underway(spec.outputs, limits.part, min(limits.few, limits.tokens)),
         )
 
     @property

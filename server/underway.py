@@ -50,13 +50,14 @@ def cuts(spec: ModelSpec) -> bool:
 
 
 class Underway:
-    """part: the most time steps of a row in one tick.
+    """part: the most time steps of a row in one tick. few: so many in all may a tick take whose rows would make less of
+    them, for a call of the runtime costs about as much as several time steps of a few rows.
 
     Mutable: `_places` [COLUMNS, rows] int64; `_rows`, the same rows' pieces and outputs.
     """
 
-    def __init__(self, outputs: Sequence[Output], part: int) -> None:
-        self._outputs, self._part = outputs, part
+    def __init__(self, outputs: Sequence[Output], part: int, few: int) -> None:
+        self._outputs, self._part, self._few = outputs, part, few
         self._places = np.zeros((len(COLUMNS), 0), np.int64)
         self._rows: list[Row] = []
 
@@ -75,13 +76,13 @@ class Underway:
 
     @property
     def tokens(self) -> int:
-        """Time steps of the next tick."""
-        return int(np.add.reduce(self._lengths)) if self._rows else 0
+        """Time steps of the next tick at most, unless other rows join it."""
+        return int(np.add.reduce(self._parts(len(self)))) if self._rows else 0
 
-    @property
-    def _lengths(self) -> Rows:
-        """[rows] of the next part of each."""
-        lengths: Rows = np.minimum(self._places[LENGTH] - self._places[DONE], self._part)
+    def _parts(self, rows: int) -> Rows:
+        """[rows] time steps of each in a tick of so many rows."""
+        part = max(self._part, self._few // rows)
+        lengths: Rows = np.minimum(self._places[LENGTH] - self._places[DONE], part)
         return lengths
 
     def holds(self, number: int) -> bool:
@@ -98,10 +99,13 @@ class Underway:
     def assemble(self, pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> Batch:
         """The rows of the pieces, and behind them the next part of each row under way; as `batch.assemble`."""
         self._sort()
-        lengths = np.concatenate([*(piece.lengths for piece in pieces), self._lengths])
+        parts = self._parts(len(self) + sum(map(len, pieces)))
+        lengths = np.concatenate([*(piece.lengths for piece in pieces), parts])
         numbers = np.concatenate([*(piece.numbers for piece in pieces), self._places[NUMBER]])
         whole = zip(*(piece.values for piece in pieces), strict=True) if pieces else repeat(())
-        values = tuple(np.concatenate([*w, *parts]) for w, parts in zip(whole, self._values(), strict=False))
+        begins = self._places[FIRST] + self._places[DONE]
+        cut = _spans(self._rows, begins, begins + parts)
+        values = tuple(np.concatenate([*first, *rest]) for first, rest in zip(whole, cut, strict=False))
         slot = sequences.slot[numbers].astype(np.int64)
         meanwhile = self._places[SLOT]
         ours = slot[len(slot) - len(self) :]
@@ -140,14 +144,10 @@ class Underway:
     def _sort(self) -> None:
         """By the next parts, longest first: the fewer different batches there are, the more of them are known to the
         engine from before."""
-        order = np.argsort(-self._lengths, kind="stable")
+        left = self._places[LENGTH] - self._places[DONE]
+        order = np.argsort(-np.minimum(left, self._part), kind="stable")
         self._places = self._places[:, order]
         self._rows = [self._rows[at] for at in order.tolist()]
-
-    def _values(self) -> list[list[Array]]:
-        """Of each input the next part of each row."""
-        begins = self._places[FIRST] + self._places[DONE]
-        return _spans(self._rows, begins, begins + self._lengths)
 
     def _store(self, outputs: Outputs, whole: int) -> None:
         """Copies of what the tick gave for the rows behind the first `whole`."""

@@ -20,7 +20,7 @@ from headrace.server.steps import NEXT, Answer, Answers, Closed, Failed, Opened,
 
 from .fakes import CUT_SUM, Clock, Heard, SumEngine, named_row, steps, sum_lane
 
-LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=60.0)
+LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=60.0, few=0)
 
 
 class BadMeter:
@@ -160,7 +160,7 @@ def test_a_broken_lane_answers_a_step_that_is_under_way_too() -> None:
 
 def test_a_lane_goes_on_with_what_is_under_way_without_being_asked() -> None:
     """It would else wake up for it only as often as for expiry."""
-    told, lane = Event(), sum_lane(Clock(), spec=CUT_SUM, limits=replace(LIMITS, part=1))
+    told, lane = Event(), sum_lane(Clock(), spec=CUT_SUM, limits=replace(LIMITS, part=1, few=0))
     client = Ringing(told=told)
     lane.post(opening(client))
     lane.post(Step(steps(client, [(1, 0, [1] * 16)])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from headrace.spec import Chunk, ModelSpec
 
 from .fakes import CUT_SUM, STATELESS_SUM, SUM, Clock, FlakyJournal, Heard, SumEngine, named_row, steps, sum_lane
 
-LIMITS = Limits(rows=3, tokens=64, sequences=8, idle=60.0, part=2)
+LIMITS = Limits(rows=3, tokens=64, sequences=8, idle=60.0, part=2, few=0)
 LONG = [1.0, 1, 1, 1, 1]  # three ticks
 
 
@@ -109,6 +109,21 @@ def test_places_that_become_free_are_taken_at_once() -> None:
     bench.finish()
     assert [len(rows) for rows in bench.lengths()] == [3, 3, 3, 1, 1]
     assert sorted(bench.lengths()[2]) == [1, 1, 2]
+
+
+def test_few_rows_have_longer_parts() -> None:
+    engine, client = SumEngine(20), Heard()
+    lane = sum_lane(Clock(), spec=CUT_SUM, engine=engine, limits=replace(LIMITS, few=8))
+    for key in (1, 2):
+        lane.post(opening(client, key))
+    lane.post(Step(steps(client, [(1, 0, [1.0] * 12)])))
+    lane.admit(wait=False)
+    lane.tick()
+    lane.post(Step(steps(client, [(2, 0, [1])])))
+    lane.admit(wait=False)
+    lane.tick()
+    assert [batch.lengths.tolist() for batch in engine.batches] == [[8], [1, 4]]
+    assert [len(a.keys) for a in client.take() if isinstance(a, Stepped)] == [1, 1] and not lane.state.busy
 
 
 def test_rows_under_way_run_in_order_of_their_parts_so_that_batches_recur() -> None:

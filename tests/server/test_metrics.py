@@ -62,7 +62,7 @@ def test_a_step_that_takes_several_ticks_counts_once_and_each_of_its_batches_by_
     registry: CollectorRegistry,
 ) -> None:
     sink, clock, meter = Heard(), Clock(), Metrics(registry).lane(SUM, "1", 0)
-    lane = sum_lane(clock, spec=CUT_SUM, meter=meter, limits=Limits(rows=4, sequences=8, part=2))
+    lane = sum_lane(clock, spec=CUT_SUM, meter=meter, limits=Limits(rows=4, sequences=8, part=2, few=0))
     lane.post(Open(sink, 1, ("", "a"), Mode.FRESH, 1))
     lane.post(Step(steps(sink, [(1, 0, [1] * 5)], now=clock.now - 1)))
     lane.admit(wait=False)

@@ -31,8 +31,8 @@ FRAME = st.lists(st.tuples(st.integers(0, SEQUENCES - 1), st.integers(1, 12)), m
 class Served:
     """A model on a lane; its sequences' outputs, one after the other, as they were answered."""
 
-    def __init__(self, file: Path, part: int) -> None:
-        limits = Limits(rows=3, tokens=1000, sequences=SEQUENCES, part=part)
+    def __init__(self, file: Path, part: int, few: int = 0) -> None:
+        limits = Limits(rows=3, tokens=1000, sequences=SEQUENCES, part=part, few=few)
         model, self.spec = read(file)
         self.engine = OnnxEngine(model, self.spec, limits.slots, "CPU")
         meter = LaneMeter((self.spec.name, "1", "0"))
@@ -88,12 +88,16 @@ class Served:
 
 @pytest.mark.parametrize("name", ["tiny-gru", "tiny-lstm"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(frames=st.lists(st.tuples(FRAME, st.integers(0, 3)), min_size=1, max_size=6), part=st.integers(1, 5))
+@given(
+    frames=st.lists(st.tuples(FRAME, st.integers(0, 3)), min_size=1, max_size=6),
+    part=st.integers(1, 5),
+    few=st.integers(0, 20),
+)
 def test_parts_give_what_the_whole_gives(
-    models: Path, name: str, frames: list[tuple[list[tuple[int, int]], int]], part: int
+    models: Path, name: str, frames: list[tuple[list[tuple[int, int]], int]], part: int, few: int
 ) -> None:
     file = next((models / name).glob("*/model.onnx"))
-    whole, cut = Served(file, WHOLE), Served(file, part)
+    whole, cut = Served(file, WHOLE), Served(file, part, few)
     for frame, ticks in frames:
         whole.step(frame, ticks)
         cut.step(frame, ticks)
