@@ -82,7 +82,7 @@ def serve(config: Path | None = None, **given: Any) -> None:
     import asyncio
     import logging
 
-    from headrace.server.process import prepare
+    from headrace.server.process import new_event_loop, prepare
 
     prepare()
     from headrace.server.app import App
@@ -100,7 +100,8 @@ def serve(config: Path | None = None, **given: Any) -> None:
             verb = "stream" if model.spec.stateful else "models"
             print(f"  headrace {verb} {model.spec.name} --address {host}:{server.port}", flush=True)
 
-    asyncio.run(run(settings, ready))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run(settings, ready))
 
 
 def _serve_signature() -> Signature:

@@ -1,8 +1,10 @@
-"""What a serving process asks of the libraries below it, before it imports them."""
+"""What a serving process chooses of the libraries below it."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 
 #: gRPC's own switch for what is new in it.
 EXPERIMENTS = "GRPC_EXPERIMENTS"
@@ -15,3 +17,12 @@ ONE_POLLER = "-event_engine_listener,-event_engine_client"
 def prepare() -> None:
     """Must come before the first import of grpc. What the operator has set stands."""
     os.environ.setdefault(EXPERIMENTS, ONE_POLLER)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where there is one: less code to bring back into the core's caches each time the runtime has run."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()

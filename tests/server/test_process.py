@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
-from headrace.server.process import EXPERIMENTS, ONE_POLLER
+import pytest
+
+from headrace.server.process import EXPERIMENTS, ONE_POLLER, new_event_loop
 
 LISTENING = """
 from headrace.server.process import prepare
@@ -39,3 +41,12 @@ def test_what_the_operator_sets_stands_and_what_grpc_does_not_know_it_says() -> 
     switch, said = listening(**{EXPERIMENTS: "no_such_thing"})
     assert switch == "no_such_thing"
     assert "no_such_thing" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no uvloop")
+def test_the_event_loop_is_uvloops() -> None:
+    loop = new_event_loop()
+    try:
+        assert type(loop).__module__.startswith("uvloop")
+    finally:
+        loop.close()
