@@ -46,10 +46,10 @@ class Caller(Protocol):
 class Gathering:
     """The rows of several requests for one lane, and the sink of their answers. A row's key is its place here.
 
-    Mutable: the columns, until `post`. arrived: seconds on the lanes' clock, of the first request.
+    Mutable: the columns, until they are `posted`. arrived: seconds on the lanes' clock, of the first request.
     """
 
-    __slots__ = ("_arrived", "_asks", "_callers", "_deadlines", "_lane", "_model", "_positions", "_posted")
+    __slots__ = ("_arrived", "_asks", "_callers", "_deadlines", "_lane", "_model", "_positions", "posted")
 
     def __init__(self, model: Model, lane: Lane, arrived: float) -> None:
         self._model, self._lane, self._arrived = model, lane, arrived
@@ -57,7 +57,7 @@ class Gathering:
         self._callers: list[Caller] = []  # of each row, as what follows
         self._deadlines: list[float] = []
         self._positions: list[int] = []
-        self._posted = False
+        self.posted = False
 
     def __repr__(self) -> str:
         return f"Gathering({self._model!r}, rows={len(self._callers)})"
@@ -73,9 +73,9 @@ class Gathering:
 
     def post(self) -> None:
         """Hands the rows to the lane. A fault of ours fails them and nothing else."""
-        if self._posted:
+        if self.posted:
             return
-        self._posted = True
+        self.posted = True
         try:
             self._lane.post(self._command())
         except Exception as error:
@@ -141,7 +141,7 @@ class Gatherer:
         ask.model.enter(len(ask.packed.lengths))
         gathering = self._open.get(ask.lane)
         self._more = True
-        if gathering is None:
+        if gathering is None or gathering.posted:  # before its turn, since a caller left
             gathering = self._begin(ask, arrived)
         return gathering, gathering.add(caller, ask, min(deadline, arrived + ask.options.timeout))
 

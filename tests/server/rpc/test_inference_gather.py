@@ -173,6 +173,21 @@ def test_who_leaves_before_the_turn_ends_is_posted_and_leaves_alone() -> None:
     asyncio.run(test())
 
 
+def test_rows_that_come_after_somebody_left_in_the_same_turn_are_posted_too() -> None:
+    async def test() -> None:
+        model, counter = over(lane := ScriptedLane(echo))
+        ask = understand(counter.models, request("stateless-sum", X))
+        gathering, first = counter.gatherer.put(Told(), ask, 100.0, inf)
+        gathering.leave(range(first, first + 1))
+        later = counter.put(request("stateless-sum", X))
+        await turns()
+        assert [len(steps) for steps in lane.steps] == [1, 1]
+        await model.answered()
+        np.testing.assert_array_equal(later.rows[0], X)
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
 def test_rows_that_could_not_be_posted_are_not_counted_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(ScriptedLane):
         def post(self, command: Command) -> None:
