@@ -17,8 +17,8 @@ from ..models import Models
 from ..steps import NEXT, Array
 from .inference_request import Ask, understand
 
-#: Forms that are remembered, and the bytes up to which one is: clients choose both.
-MOST_FORMS, LONGEST_FORM = 4096, 512
+#: Forms that are remembered, and the bytes and rows up to which one is: clients choose them.
+MOST_FORMS, LONGEST_FORM, MOST_ROWS = 4096, 512, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """first: the request that it was learnt from."""
+    """first: the request that it was learnt from, without its cells, which may be large."""
 
     first: Ask
     inputs: tuple[Cells, ...]
@@ -76,13 +76,15 @@ class Forms:
         return ask
 
     def _learn(self, bare: bytes, request: pb.ModelInferRequest, ask: Ask) -> None:
-        if len(bare) > LONGEST_FORM or not _comes_again(self._models, request, ask):
+        small = len(bare) <= LONGEST_FORM and len(ask.packed.lengths) <= MOST_ROWS
+        if not small or not _comes_again(self._models, request, ask):
             return
         if len(self._known) >= MOST_FORMS:
             self._known.clear()
         places = {head.name: place for place, head in enumerate(request.inputs)}
         given = zip(ask.model.spec.inputs, ask.packed.values, strict=True)
-        self._known[bare] = Form(ask, tuple(Cells(places[i.name], v.dtype, v.shape, v.nbytes) for i, v in given))
+        cells = tuple(Cells(places[i.name], v.dtype, v.shape, v.nbytes) for i, v in given)
+        self._known[bare] = Form(ask._replace(packed=ask.packed._replace(values=())), cells)
 
 
 def _comes_again(models: Models, request: pb.ModelInferRequest, ask: Ask) -> bool:

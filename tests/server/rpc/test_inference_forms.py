@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput
 from headrace.protos import inference_pb2 as pb
 from headrace.server.models import Models
-from headrace.server.rpc.inference_forms import LONGEST_FORM, MOST_FORMS, Forms
+from headrace.server.rpc.inference_forms import LONGEST_FORM, MOST_FORMS, MOST_ROWS, Forms
 from headrace.server.rpc.inference_request import Ask, understand
 
 from ..fakes import STATELESS_SUM, SUM, Clock, sum_lane
@@ -110,3 +112,16 @@ def test_what_is_remembered_is_bounded() -> None:
     assert repr(forms) == "Forms(1)"
     forms.understand(request("sum", X[:1], sequence_id=1, note="x" * LONGEST_FORM))
     assert repr(forms) == "Forms(1)"
+    forms.understand(request("stateless-sum", np.zeros((MOST_ROWS + 1, 1, 2), np.float32)))
+    assert repr(forms) == "Forms(1)"
+
+
+def test_the_cells_of_a_request_are_not_remembered() -> None:
+    forms, x = Forms(MODELS), np.zeros((10_000, 2), np.float32)
+    tracemalloc.start()
+    for number in range(1, 101):
+        forms.understand(request("sum", x, sequence_id=number))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert repr(forms) == "Forms(100)"
+    assert held < 10 * x.nbytes
