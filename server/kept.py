@@ -21,7 +21,7 @@ from .steps import NEVER_AGAIN, Array, Outputs, Rows, same, single
 MOST_STEPS = 8
 MOST_BYTES = 64 * 1024
 
-#: `end` of a sequence without a reply in its cell: no step ends there.
+#: `end` of a sequence without a reply in its cell: no step that is applied ends there.
 EMPTY = NEVER_AGAIN
 
 
@@ -125,7 +125,7 @@ class Kept:
 
     def find(self, number: int, position: int, length: int) -> tuple[Array, ...] | None:
         """The outputs [time, ...] (or [1, ...] without time axis) of exactly this step, if they are kept."""
-        if length == 1 and self._end[number] == position + 1:
+        if length == 1 and self._end[number] == position + 1 != EMPTY:  # a client may well ask for that place
             return tuple(cells[number : number + 1].copy() for cells in self._cells)
         for reply in self._others.get(number, ()):
             if (reply.position, reply.end) == (position, position + length):

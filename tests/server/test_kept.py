@@ -50,6 +50,10 @@ def test_a_kept_reply_is_found_by_exactly_its_own_step() -> None:
     assert [store.find(*step) for step in ((0, 0, 2), (0, 1, 2), (1, 0, 3), (2, 0, 1))] == [None] * 4
 
 
+def test_nothing_is_found_at_the_place_that_stands_for_none() -> None:
+    assert kept().find(0, NEVER_AGAIN - 1, 1) is None
+
+
 def test_what_is_acknowledged_is_forgotten_and_its_bytes_are_free() -> None:
     store = kept()
     fill(store, (0, 0, [1, 2]))
