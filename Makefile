@@ -17,7 +17,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make serve   trains the default models if there are none, then serves them until stopped"
 	@echo "make models  trains and exports every model, as far as that is not done, and writes docs/models.md; about an hour"
-	@echo "make bench   measures the server against bare ONNX Runtime; BENCH='speed lone --check' for some of it"
+	@echo "make bench   measures the server against bare ONNX Runtime and other servers; BENCH='speed lone --check' for some of it"
 	@echo "make lint    style, types and import rules"
 	@echo "make proto   generates protos/*_pb2.py from protos/*.proto"
 	@echo "make proto-check   compares them with what is there"
