@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -18,7 +19,8 @@ from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, find_named, open_sequence
 from .state import State, wants_reply_kept
-from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds, same
+from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds
+from .straight import straight_on, together
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,10 @@ class Admission:
                 return self._stateful(command, now)
             case _:
                 return self._stateless(command)
+
+    def together(self, frames: Sequence[Steps], now: float) -> bool:
+        """Admits all of these frames, if nothing in them asks for more than the usual; else does nothing."""
+        return together(self.spec, self.state, frames, now)
 
     def _stateless(self, command: Open | Cancel | Close | Leave) -> Answers:
         """Rows stand for themselves: keys need no table, and nothing is kept."""
@@ -92,32 +98,37 @@ class Admission:
         Stateless rows have no sequence, so names mean nothing to them.
         """
         try:
-            sound, answers = self._sound(command.steps)
+            command, answers = self._sound(command)
         except Exception as error:
             log.exception("steps could not be checked")
             return failures(command.steps, ModelFailed(f"the server failed on this step: {error!r}"))
         if not self.spec.stateful:
-            self.state.scheduler.add(command.steps.take(sound))
+            self.state.scheduler.add(command.steps)
         elif isinstance(command, Step):
-            answers += self._keyed(command.steps.take(sound), now)
+            answers += self._keyed(command.steps, now)
         else:
-            for turn in command.take(sound).in_turns():
+            for turn in command.in_turns():
                 answers += self._named(turn, now)
         return answers
 
-    def _sound(self, steps: Steps) -> tuple[Mask, Answers]:
-        """[rows] whether the spec allows them, and what the others are told."""
+    def _sound(self, command: Step | NamedSteps) -> tuple[Step | NamedSteps, Answers]:
+        """The rows that the spec allows, and what the others are told."""
+        found = list(problems(self.spec, command.steps))
+        if not found:
+            return command, []
         answers: Answers = []
-        sound = np.ones(len(steps), np.bool_)
-        for broken, error in problems(self.spec, steps):
-            answers += failures(steps.take(broken & sound), error)
+        sound = np.ones(len(command.steps), np.bool_)
+        for broken, error in found:
+            answers += failures(command.steps.take(broken & sound), error)
             sound &= ~broken
-        return sound, answers
+        return command.take(sound), answers
 
     def _keyed(self, steps: Steps, now: float) -> Answers:
         steps = steps.numbered(self.state.handles[steps.sink].lookup(steps.keys))
         known = steps.numbers >= 0
-        told = [] if holds(known) else [(steps.sink, _not_known(steps, row)) for row in np.flatnonzero(~known).tolist()]
+        if holds(known):
+            return self._numbered(steps, now)
+        told: Answers = [(steps.sink, _not_known(steps, row)) for row in np.flatnonzero(~known).tolist()]
         return told + self._numbered(steps.take(known), now)
 
     def _named(self, command: NamedSteps, now: float) -> Answers:
@@ -148,7 +159,7 @@ class Admission:
     def _admit(self, steps: Steps, now: float) -> Answers:
         """Rows of different live sequences."""
         self.state.sequences.used[steps.numbers] = now
-        if self._straight_on(steps):
+        if straight_on(self.spec, self.state, steps.numbers, steps.positions, steps.lengths, steps.acked):
             self._enqueue(steps)
             return []
         kept = wants_reply_kept(steps)
@@ -158,17 +169,6 @@ class Admission:
         steps, full = self._with_room(steps)
         self._enqueue(steps)
         return [*answers, *over, *full]
-
-    def _straight_on(self, steps: Steps) -> bool:
-        """The usual case of all that follows in `_admit`, in few operations: every row begins where its sequence
-        stands, and the one reply that was kept of it has arrived. Its room is the next reply's then."""
-        sequences, numbers = self.state.sequences, steps.numbers
-        return (
-            self.spec.chunk.exactly is None
-            and same(sequences.expected[numbers], steps.positions)
-            and not np.count_nonzero(sequences.closing[numbers])
-            and self.state.kept.pass_on(numbers, steps.lengths, steps.acked)
-        )
 
     def _enqueue(self, steps: Steps) -> None:
         """Rows that are admitted: behind what is pending of their sequences."""

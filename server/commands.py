@@ -39,6 +39,10 @@ class Step:
 
     steps: Steps
 
+    def take(self, rows: NDArray[np.bool_]) -> Step:
+        """The chosen rows, by a mask [rows]."""
+        return Step(self.steps.take(rows))
+
 
 @dataclass(frozen=True, slots=True)
 class NamedSteps:

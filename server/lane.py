@@ -16,7 +16,7 @@ from headrace.spec import ModelSpec, Output
 
 from .admission import MOST_EXPIRED, Admission
 from .batch import Batch, Outcome, assemble, blank, join
-from .commands import Barrier, Command, Open, Request
+from .commands import Barrier, Command, Open, Request, Step
 from .commit import commit, roll_back
 from .journal import Journal, record
 from .limits import Limits
@@ -55,7 +55,8 @@ class Lane:
 
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
-    `_answers` that are not sent, `_running`, rows that have left the queue, and `_handling`, a command half done.
+    `_answers` that are not sent, `_running`, rows that have left the queue, `_handling`, a command half done, and
+    `_frames`, which came one after the other and are not handled yet.
 
     reply: takes the answers of a tick; called on the lane's thread, once for each tick.
     clock: monotonic seconds.
@@ -80,6 +81,7 @@ class Lane:
         self._answers: Answers = []
         self._running: list[Steps] = []
         self._handling: Request | None = None
+        self._frames: list[Step] = []
         self._stopping = False
         self.broken = False
         self._expire_at = clock() + EXPIRY_INTERVAL
@@ -175,7 +177,12 @@ class Lane:
         With `wait` it waits for a first command, but no longer than until the next look for idle sequences.
         """
         for command in self._posted(wait=wait):
-            self._handle(command)
+            if isinstance(command, Step):
+                self._frames.append(command)
+            else:
+                self._handle_frames()
+                self._handle(command)
+        self._handle_frames()
         self._answers += self._expired()
         self._send_admitted()
         self._pass_barriers()
@@ -186,7 +193,8 @@ class Lane:
         """Whoever waits for a row of a broken lane, or owns a sequence, is told."""
         held = [*self._running, *self.state.underway.drop(self.state.slots), *self.state.scheduler.withdraw_all()]
         self._answers += [answer for steps in held for answer in failures(steps, out_of_order())]
-        self._answers += untold(self._handling, self._answers)
+        for command in (self._handling, *self._frames):
+            self._answers += untold(command, self._answers)
         self._answers += [(owner, Failed(key, None, out_of_order())) for owner, key in self.state.sequences.owners()]
         contained(self._send)
         self._pass_barriers()
@@ -214,6 +222,14 @@ class Lane:
                 yield self._inbox.get_nowait()
         except Empty:
             return
+
+    def _handle_frames(self) -> None:
+        """At one go where that can be, else one after the other."""
+        frames = [command.steps for command in self._frames]
+        if len(frames) > 1 and self._admission.together(frames, self._clock()):
+            self._frames.clear()
+        while self._frames:
+            self._handle(self._frames.pop(0))
 
     def _handle(self, command: Command | None) -> None:
         if command is None:

@@ -216,7 +216,7 @@ class Scheduler:
         return behind[::-1]
 
     def _waiting(self, steps: Steps) -> Waiting:
-        rows, tokens = len(steps), int(np.add.reduce(steps.lengths))
+        rows, tokens = len(steps), steps.tokens
         soonest = float(np.minimum.reduce(steps.deadlines, initial=np.inf))
         counted = tokens if tokens == rows else int(np.add.reduce(self._counted(steps.lengths)))
         return Waiting(steps, rows, counted, soonest, counted < tokens)

@@ -16,7 +16,7 @@ from headrace.server.commands import Barrier, Cancel, Close, Command, Leave, Mod
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.state import State
-from headrace.server.steps import NEXT, Answer, Answers, Closed, Failed, Opened, Stepped, Steps
+from headrace.server.steps import NEVER_AGAIN, NEXT, Answer, Answers, Closed, Failed, Opened, Stepped, Steps
 
 from .fakes import CUT_SUM, Clock, Heard, SumEngine, named_row, steps, sum_lane
 
@@ -183,6 +183,21 @@ def test_a_command_that_breaks_the_lane_half_way_is_answered_once_in_all_its_row
         assert lane.broken
         told = unavailable(client.take())
         assert sorted(position for _, position in told if position is not None) == [0, 0, 1]
+
+
+def test_frames_whose_admission_together_breaks_the_lane_are_answered_once() -> None:
+    lane, clients = sum_lane(Clock()), [Heard(), Heard()]
+    for key, client in enumerate(clients):
+        lane.post(opening(client, key))
+    lane.admit(wait=False)
+    lane.state.sequences.used.setflags(write=False)
+    for key, client in enumerate(clients):
+        client.take()
+        lane.post(Step(steps(client, [(key, 0, [1])], acked=[NEVER_AGAIN])))
+    with running(lane):
+        handled(lane)
+        assert lane.broken
+    assert [unavailable(client.take()) for client in clients] == [[(0, 0), (0, None)], [(1, 0), (1, None)]]
 
 
 def test_a_broken_lane_can_be_stopped() -> None:
