@@ -18,7 +18,8 @@ from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values
 class Batch:
     """Ragged rows, and where in the arenas their states are read and written.
 
-    values [tokens, ...] each; lengths, read, write [rows] int64; fresh [rows] bool: starts from the initial state.
+    values [tokens, ...] each; lengths, read, write [rows] int64; fresh [rows] bool: starts from the initial state,
+    whatever `read` says.
     """
 
     values: tuple[Array, ...]
@@ -75,7 +76,7 @@ def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> 
     if numbers[0] == STATELESS:
         none = np.zeros(len(numbers), np.int64)
         return Batch(values, lengths, none, none, none.astype(np.bool_))
-    slot = sequences.slot[numbers]
-    read = np.maximum(slot, 0, dtype=np.int64)
+    read = sequences.slot[numbers]
+    fresh = read == FRESH
     # The slots are taken last, for then nothing can fail that would have to give them back.
-    return Batch(values, lengths, read, slots.take(len(numbers)), slot == FRESH)
+    return Batch(values, lengths, read, slots.take(len(numbers)), fresh)

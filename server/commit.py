@@ -13,7 +13,7 @@ from headrace.errors import HeadraceError, ModelFailed
 from .batch import Outcome
 from .sequences import FRESH
 from .state import State
-from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, pack
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, pack, single
 
 
 def commit(state: State, pieces: Sequence[Steps], write: Rows, outcome: Outcome, now: float) -> Answers:
@@ -56,11 +56,11 @@ def _apply(state: State, pieces: Sequence[Steps], write: Rows, outputs: Outputs,
     ]
     if not pieces or pieces[0].numbers[0] == STATELESS:
         return answers
-    numbers = pack(pieces, "numbers")
+    numbers, ends = pack(pieces, "numbers"), pack(pieces, "positions") + outputs.lengths
     _swap_slots(state, numbers, write)
-    state.sequences.position[numbers] += outputs.lengths
+    state.sequences.position[numbers] = ends
     state.sequences.used[numbers] = now
-    _keep(state, pieces, numbers, outputs)
+    _keep(state, pieces, numbers, ends, outputs)
     state.sequences.pending[numbers] -= 1
     state.scheduler.settle(numbers)
     return answers + state.close_due(numbers)
@@ -74,14 +74,14 @@ def _swap_slots(state: State, numbers: Array, write: Rows) -> None:
     state.slots.give(old if np.count_nonzero(held) == len(old) else old[held])
 
 
-def _keep(state: State, pieces: Sequence[Steps], numbers: Array, outputs: Outputs) -> None:
-    """Of the steps that may be sent again."""
-    positions, kept = pack(pieces, "positions"), pack(pieces, "acked") != NEVER_AGAIN
+def _keep(state: State, pieces: Sequence[Steps], numbers: Array, ends: Rows, outputs: Outputs) -> None:
+    """Of the steps that may be sent again; ends [rows]: the positions behind them."""
+    kept = pack(pieces, "acked") != NEVER_AGAIN
     count = np.count_nonzero(kept)
     if count == len(kept):
-        state.kept.keep(numbers, positions, outputs.lengths, outputs)
+        state.kept.keep(numbers, ends, outputs)
     elif count:
-        state.kept.keep(numbers[kept], positions[kept], outputs.lengths[kept], outputs.take(kept))
+        state.kept.keep(numbers[kept], ends[kept], outputs.take(kept))
 
 
 def _parts(pieces: Sequence[Steps], outputs: Outputs) -> list[tuple[Array, ...]]:
@@ -89,8 +89,7 @@ def _parts(pieces: Sequence[Steps], outputs: Outputs) -> list[tuple[Array, ...]]
     if len(pieces) == 1:
         return [outputs.cells]
     rows = _slices(map(len, pieces))
-    even = np.add.reduce(outputs.lengths) == len(outputs.lengths)
-    tokens = rows if even else _slices(int(np.add.reduce(piece.lengths)) for piece in pieces)
+    tokens = rows if single(outputs.lengths) else _slices(int(np.add.reduce(piece.lengths)) for piece in pieces)
     columns = [
         [cells[part] for part in (tokens if timed else rows)]
         for cells, timed in zip(outputs.cells, outputs.timed, strict=True)

@@ -63,9 +63,10 @@ class OnnxEngine:
             raise ModelFailed(
                 f"{self._spec.name}: the runtime refused a batch of {len(batch)} rows: {error}"
             ) from error
-        cells = tuple(cells.copy() for cells in call.results.cells)  # the next call writes where this one did
-        outputs = Outputs(cells[: len(self._timed)], self._timed, batch.lengths)
+        cells = call.results.cells
         sound = np.ones(len(batch), np.bool_) if self._watch is None else self._watch.sound(cells[-1], batch.write)
+        # The next call writes where this one did.
+        outputs = Outputs(tuple(y.copy() for y in cells[: len(self._timed)]), self._timed, batch.lengths)
         return Outcome(outputs, sound, took)
 
     def arena(self, state: str) -> Array:

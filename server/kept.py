@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.spec import Output
 
-from .steps import NEVER_AGAIN, Array, Outputs, Rows, same, single
+from .steps import NEVER_AGAIN, Array, Outputs, Rows, same
 
 #: At most so many steps, and so many bytes unless it is a single one, wait for acknowledgement in a sequence.
 MOST_STEPS = 8
@@ -91,22 +91,23 @@ class Kept:
         np.subtract.at(self.size, numbers, sizes)
         self.total -= int(sizes.sum())
 
-    def pass_on(self, numbers: Array, lengths: Rows, acked: Rows) -> bool:
-        """Acknowledges and reserves at once, where that changes no sum; else False, and nothing is done.
+    def pass_on(self, numbers: Array, acked: Rows) -> bool:
+        """Acknowledges and reserves at once for steps of one time step, where that changes no sum; else False, and
+        nothing is done.
 
-        So it is where all replies that a sequence keeps are the one in its cell, which is acknowledged, and the new one
-        is as long. Numbers differ from each other. Steps that are never sent again pass, too, where the cell is empty:
-        that is the same word.
+        So it is where all replies that a sequence keeps are the one in its cell, which is acknowledged. Numbers differ
+        from each other. Steps that are never sent again pass, too, where the cell is empty: that is the same word.
         """
-        if self._others or not same(self._end[numbers], acked) or not single(lengths):
+        if self._others or not same(self._end[numbers], acked):
             return False
         self._end[numbers] = EMPTY
         return True
 
-    def keep(self, numbers: Array, positions: Rows, lengths: Rows, outputs: Outputs) -> None:
-        """Fills what was reserved for these steps, of which each is of another sequence."""
-        ends = positions + lengths
-        inside = (self._end[numbers] == EMPTY) & (lengths == 1) if self._celled else np.zeros(len(lengths), np.bool_)
+    def keep(self, numbers: Array, ends: Rows, outputs: Outputs) -> None:
+        """Fills what was reserved for steps that end there [rows], of which each is of another sequence."""
+        inside = (self._end[numbers] == EMPTY) & (outputs.lengths == 1)
+        if not self._celled:
+            inside[:] = False
         if np.count_nonzero(inside) < len(inside):
             self._keep_others(numbers[~inside], ends[~inside], outputs.take(~inside))
             numbers, ends, outputs = numbers[inside], ends[inside], outputs.take(inside)

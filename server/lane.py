@@ -226,7 +226,7 @@ class Lane:
     def _handle_frames(self) -> None:
         """At one go where that can be, else one after the other."""
         frames = [command.steps for command in self._frames]
-        if len(frames) > 1 and self._admission.together(frames, self._clock()):
+        if frames and self._admission.together(frames, self._clock()):
             self._frames.clear()
         while self._frames:
             self._handle(self._frames.pop(0))

@@ -58,7 +58,8 @@ class Call:
         if len(self.given.cells) > len(batch.values):
             read, write = self.given.cells[-2:]
             np.copyto(read, batch.read)
-            np.copyto(read, initial, where=batch.fresh)
+            if np.count_nonzero(batch.fresh):
+                np.copyto(read, initial, where=batch.fresh)
             np.copyto(write, batch.write)
         self.given.block.push(self.given.size)
 

@@ -49,7 +49,7 @@ class Sequences:
         self.position = np.zeros(capacity, np.int64)  # time steps applied
         self.expected = np.zeros(capacity, np.int64)  # where the next admitted step must begin
         self.pending = np.zeros(capacity, np.int32)  # steps admitted and not yet settled
-        self.slot = np.full(capacity, FRESH, np.int32)  # where in the arena its state lies
+        self.slot = np.full(capacity, FRESH, np.int64)  # where in the arena its state lies
         self.used = np.full(capacity, np.inf)  # seconds, last time that anything came; inf: not live
         self.incarnation = np.zeros(capacity, np.uint64)
         self.owner: list[Sink | None] = [None] * capacity  # who is told when it leaves; None: its connection is gone

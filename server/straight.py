@@ -15,14 +15,14 @@ from headrace.spec import ModelSpec
 
 from .checks import problems
 from .state import State
-from .steps import Array, Rows, Steps, holds, pack, same
+from .steps import Array, Rows, Steps, pack, same, single
 
 log = logging.getLogger(__name__)
 
 
 def straight_on(spec: ModelSpec, state: State, numbers: Array, positions: Rows, lengths: Rows, acked: Rows) -> bool:
     """Whether every row begins where its sequence stands, and the one reply that was kept of it has arrived: its room
-    is the next reply's then, and the row is admitted but for the queue. Else nothing is done.
+    is the next reply's then. Else nothing is done.
 
     Columns [rows] of different live sequences; lengths are allowed ones.
     """
@@ -30,36 +30,42 @@ def straight_on(spec: ModelSpec, state: State, numbers: Array, positions: Rows, 
         spec.chunk.exactly is None
         and same(state.sequences.expected[numbers], positions)
         and not np.count_nonzero(state.sequences.closing[numbers])
-        and state.kept.pass_on(numbers, lengths, acked)
+        and single(lengths)
+        and state.kept.pass_on(numbers, acked)
     )
 
 
 def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float) -> bool:
-    """Admits these frames if all of them are usual, and nothing is pending of their sequences; else does nothing."""
+    """Admits these frames if all of them are usual, and nothing is pending of their sequences; else does nothing.
+
+    A sequence that is closing has something pending.
+    """
     if not spec.stateful or not _allowed(spec, frames):
         return False
     frames = [frame.numbered(state.handles[frame.sink].lookup(frame.keys)) for frame in frames]
-    numbers, positions = pack(frames, "numbers"), pack(frames, "positions")
-    lengths, acked = pack(frames, "lengths"), pack(frames, "acked")
-    sequences = state.sequences
+    numbers, positions, sequences = pack(frames, "numbers"), pack(frames, "positions"), state.sequences
     usual = (
-        holds(numbers >= 0)
-        and sequences.distinct(numbers)
+        np.minimum.reduce(numbers) >= 0
         and not np.count_nonzero(sequences.pending[numbers])
-        and straight_on(spec, state, numbers, positions, lengths, acked)
+        and same(sequences.expected[numbers], positions)
+        and sequences.distinct(numbers)
+        and state.kept.pass_on(numbers, pack(frames, "acked"))
     )
     if usual:
         sequences.used[numbers], sequences.pending[numbers] = now, 1
-        sequences.expected[numbers] = positions + lengths
+        sequences.expected[numbers] = positions + 1
         for frame in frames:
             state.scheduler.add(frame)
     return usual
 
 
 def _allowed(spec: ModelSpec, frames: Sequence[Steps]) -> bool:
-    """Whether the spec allows every row; not if that cannot be told, for then each frame is asked by itself."""
+    """Whether every row is of one time step and the spec allows it. Not if that cannot be told, for then each frame is
+    asked by itself."""
+    if spec.chunk.exactly is not None:
+        return False
     try:
-        return not any(True for frame in frames for _ in problems(spec, frame))
+        return all(single(frame.lengths) and not any(problems(spec, frame)) for frame in frames)
     except Exception:
         log.exception("frames could not be checked together")
         return False

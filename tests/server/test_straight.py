@@ -150,7 +150,9 @@ def test_nothing_is_admitted_together_behind_what_waits() -> None:
 
 def test_nothing_is_admitted_together_behind_a_close() -> None:
     callers = Callers.begun()
-    callers.lane.state.sequences.closing[0] = True
+    callers.lane.post(Step(callers.usual(0)[0]))
+    callers.lane.post(Close(callers.sinks[0], KEYS))
+    callers.lane.admit(wait=False)
     assert refused(callers, *callers.usual(0, 1))
 
 
