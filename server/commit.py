@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from headrace.errors import HeadraceError, ModelFailed
 from .batch import Outcome
 from .sequences import FRESH
 from .state import State
-from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, pack, single
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, pack
 
 
 def commit(state: State, pieces: Sequence[Steps], write: Rows, outcome: Outcome, now: float) -> Answers:
@@ -88,18 +87,12 @@ def _parts(pieces: Sequence[Steps], outputs: Outputs) -> list[tuple[Array, ...]]
     """Of each piece its outputs, as views."""
     if len(pieces) == 1:
         return [outputs.cells]
-    rows = _slices(map(len, pieces))
-    tokens = rows if single(outputs.lengths) else _slices(int(np.add.reduce(piece.lengths)) for piece in pieces)
-    columns = [
-        [cells[part] for part in (tokens if timed else rows)]
-        for cells, timed in zip(outputs.cells, outputs.timed, strict=True)
-    ]
-    return list(zip(*columns, strict=True))
-
-
-def _slices(sizes: Iterable[int]) -> list[slice]:
-    """One behind the other."""
-    return [slice(*ends) for ends in pairwise(accumulate(sizes, initial=0))]
+    parts, row, token = [], 0, 0
+    for piece in pieces:
+        rows, tokens = slice(row, row + len(piece)), slice(token, token + piece.tokens)
+        parts.append(tuple([y[tokens if t else rows] for y, t in zip(outputs.cells, outputs.timed, strict=True)]))
+        row, token = rows.stop, tokens.stop
+    return parts
 
 
 def _unsound() -> HeadraceError:

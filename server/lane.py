@@ -41,13 +41,13 @@ class Engine(Protocol):
 class Meter(Protocol):
     """What is measured of a lane; see metrics.py."""
 
+    def watch(self, state: State) -> None: ...
     def started(self, pieces: Sequence[Steps], now: float) -> None: ...
     def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None: ...
     def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float) -> None: ...
     def answered(self, answers: Answers) -> None: ...
     def admitted(self, answers: Answers) -> None: ...
     def expired(self, sequences: int) -> None: ...
-    def gauge(self, state: State) -> None: ...
 
 
 class Lane:
@@ -85,6 +85,7 @@ class Lane:
         self._stopping = False
         self.broken = False
         self._expire_at = clock() + EXPIRY_INTERVAL
+        contained(lambda: meter.watch(self.state))
         self._thread = Thread(target=self._loop, name=f"lane {spec.name}/{version}", daemon=True)
 
     def __repr__(self) -> str:
@@ -186,7 +187,6 @@ class Lane:
         self._answers += self._expired()
         self._send_admitted()
         self._pass_barriers()
-        contained(lambda: self._meter.gauge(self.state))
         return not self._stopping
 
     def _give_up(self) -> None:
@@ -218,7 +218,7 @@ class Lane:
         try:
             if wait:
                 yield self._inbox.get(timeout=max(0.0, self._expire_at - self._clock()))
-            while True:
+            while not self._inbox.empty():
                 yield self._inbox.get_nowait()
         except Empty:
             return
@@ -264,8 +264,9 @@ class Lane:
         return answers
 
     def _send_admitted(self) -> None:
-        contained(lambda: self._meter.admitted(self._answers))
-        self._send()
+        if self._answers:
+            contained(lambda: self._meter.admitted(self._answers))
+            self._send()
 
     def _send(self) -> None:
         answers, self._answers = self._answers, []

@@ -80,8 +80,24 @@ class LaneMeter:
         self.labels = labels
         self.histograms = {name: Histogram(bounds) for name, (_, bounds) in HISTOGRAMS.items()}
         self.counters: dict[str, float] = dict.fromkeys(COUNTERS, 0)
-        self.gauges = dict.fromkeys(GAUGES, 0)
         self.errors: Counter[str] = Counter()
+        self._state: State | None = None
+
+    def watch(self, state: State) -> None:
+        """Whose gauges are read when somebody scrapes, from another thread: true a moment ago."""
+        self._state = state
+
+    def gauges(self) -> dict[str, int]:
+        """By the names of GAUGES."""
+        if self._state is None:
+            return dict.fromkeys(GAUGES, 0)
+        return {
+            "live_sequences": len(self._state.sequences),
+            "ready_rows": self._state.scheduler.ready_rows,
+            "kept_bytes": self._state.kept.total,
+            "batch_limit_rows": self._state.scheduler.rows,
+            "batch_limit_tokens": self._state.scheduler.tokens,
+        }
 
     def started(self, pieces: Sequence[Steps], now: float) -> None:
         """Steps whose first batch begins; now: seconds."""
@@ -120,13 +136,6 @@ class LaneMeter:
     def expired(self, sequences: int) -> None:
         self.counters["expiries"] += sequences
 
-    def gauge(self, state: State) -> None:
-        self.gauges["live_sequences"] = len(state.sequences)
-        self.gauges["ready_rows"] = state.scheduler.ready_rows
-        self.gauges["kept_bytes"] = state.kept.total
-        self.gauges["batch_limit_rows"] = state.scheduler.rows
-        self.gauges["batch_limit_tokens"] = state.scheduler.tokens
-
 
 class Metrics(Collector):
     """All lanes' figures, collected when somebody scrapes; and `_refused`, errors met before a lane was reached."""
@@ -163,10 +172,11 @@ class Metrics(Collector):
                 family.add_metric(meter.labels, histogram.buckets(), histogram.sum)
             yield family
         yield from self._counters()
+        gauges = [(meter.labels, meter.gauges()) for meter in self._meters]
         for name, text in GAUGES.items():
             gauge = GaugeMetricFamily(f"headrace_{name}", text, labels=LABELS)
-            for meter in self._meters:
-                gauge.add_metric(meter.labels, meter.gauges[name])
+            for labels, values in gauges:
+                gauge.add_metric(labels, values[name])
             yield gauge
 
     def _counters(self) -> Iterator[Metric]:

@@ -72,7 +72,8 @@ class Scheduler:
 
     @property
     def ready_rows(self) -> int:
-        return sum(waiting.rows for waiting in self._ready.values())
+        """May be asked for from another thread: the queue is copied in one piece."""
+        return sum(waiting.rows for waiting in tuple(self._ready.values()))
 
     def limit(self, rows: int, tokens: int) -> None:
         """Other bounds from the next batch on; pieces that wait are cut as they are taken."""

@@ -44,7 +44,7 @@ class BadMeter:
     def expired(self, sequences: int) -> None:
         raise RuntimeError("no figures (scripted)")
 
-    def gauge(self, state: State) -> None:
+    def watch(self, state: State) -> None:
         raise RuntimeError("no figures (scripted)")
 
 

@@ -130,9 +130,12 @@ def test_a_lane_counts_repeats_takeovers_expiries_and_what_never_ran(registry: C
 
 def test_lanes_are_told_apart(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
-    metrics.lane(SUM, "1", 0).gauges["ready_rows"] = 3
-    metrics.lane(SUM, "1", 1).gauges["ready_rows"] = 5
-    assert [read(registry, "ready_rows", lane=lane) for lane in "01"] == [3, 5]
+    for number, opens in ((0, 3), (1, 5)):
+        lane = sum_lane(Clock(), meter=metrics.lane(SUM, "1", number))
+        for key in range(opens):
+            lane.post(Open(Heard(), key, ("", str(key)), Mode.FRESH, 1))
+        lane.admit(wait=False)
+    assert [read(registry, "live_sequences", lane=lane) for lane in "01"] == [3, 5]
 
 
 def test_every_figure_is_exposed_before_anything_happens(registry: CollectorRegistry, meter: LaneMeter) -> None:
