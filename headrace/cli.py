@@ -85,20 +85,18 @@ def serve(config: Path | None = None, **given: Any) -> None:
     from headrace.server.process import new_event_loop, prepare
 
     prepare()
-    from headrace.server.app import App
+    from headrace.server.app import App, authority
     from headrace.server.app import serve as run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     settings = Settings.load(config, {name: value for name, value in given.items() if value is not None})
 
     def ready(server: App) -> None:
-        host = settings.host
-        print(
-            f"serving gRPC on {host}:{server.port}, metrics on http://{host}:{server.metrics_port}/metrics", flush=True
-        )
+        grpc, http = (authority(settings.host, port) for port in (server.port, server.metrics_port))
+        print(f"serving gRPC on {grpc}, metrics on http://{http}/metrics", flush=True)
         for model in server.models:
             verb = "stream" if model.spec.stateful else "models"
-            print(f"  headrace {verb} {model.spec.name} --address {host}:{server.port}", flush=True)
+            print(f"  headrace {verb} {model.spec.name} --address {grpc}", flush=True)
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run(settings, ready))

@@ -116,6 +116,11 @@ def check_host(host: str) -> None:
         ) from error
 
 
+def authority(host: str, port: int) -> str:
+    """As gRPC and URLs have it: an address of IPv6 stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def listen(settings: Settings, *handlers: grpc.GenericRpcHandler) -> tuple[grpc.aio.Server, int]:
     """A started server of these services, and its port. Raises ConfigurationError if the port cannot be had."""
     options = [
@@ -127,7 +132,7 @@ async def listen(settings: Settings, *handlers: grpc.GenericRpcHandler) -> tuple
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers(handlers)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = server.add_insecure_port(authority(settings.host, settings.port))
     except RuntimeError as error:
         raise ConfigurationError(
             f"port {settings.port} of {settings.host} cannot be used; is another server running? "

@@ -42,9 +42,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, address: tuple[str, int], *args: Any) -> None:
         self._free = BoundedSemaphore(MOST_CONNECTIONS)
-        super().__init__(*args)
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, *args)
 
     def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
         if self._free.acquire(blocking=False):

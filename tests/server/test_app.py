@@ -23,7 +23,7 @@ import headrace
 from headrace.errors import ConfigurationError
 from headrace.protos import inference_pb2 as inference
 from headrace.protos import sequences_pb2 as sequences
-from headrace.server.app import KEEPALIVE, App, running
+from headrace.server.app import KEEPALIVE, App, authority, running
 from headrace.server.journal import Record
 from headrace.server.settings import Settings
 
@@ -95,6 +95,28 @@ def test_a_port_in_use_is_named(single: Path, taken: int) -> None:
 def test_a_host_that_is_not_here_is_named_and_no_port(tmp_path: Path, host: str) -> None:
     message = refused(Settings(models=tmp_path, host=host, port=0, metrics_port=0))
     assert message.startswith(f"host {host!r} is no address of this machine (") and "port" not in message
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_both_ports_can_be_had_at_an_address_of_ipv6(single: Path) -> None:
+    async def main() -> None:
+        async with running(Settings(models=single, host="::1", port=0, metrics_port=0)) as app:
+            page = await asyncio.to_thread(fetch, f"http://{authority('::1', app.metrics_port)}/healthz")
+            assert page == (200, "ok\n")
+            async with grpc.aio.insecure_channel(authority("::1", app.port)) as channel:
+                live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+                assert inference.ServerLiveResponse.FromString(await live(b"", timeout=10)).live
+
+    asyncio.run(main())
 
 
 def test_a_metrics_port_in_use_is_named_and_nothing_keeps_running(single: Path, taken: int) -> None:
