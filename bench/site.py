@@ -60,9 +60,9 @@ class Site:
             yield running
 
     @contextmanager
-    def echo(self) -> Iterator[Running]:
-        """The echo, on the same core."""
-        with pinned(self.server_core), echoing(ANSWER) as running:
+    def echo(self, *, tuned: bool = False) -> Iterator[Running]:
+        """The echo, on the same core. tuned: with the server's own poller and event loop."""
+        with pinned(self.server_core), echoing(ANSWER, tuned=tuned) as running:
             yield running
 
     def load(self, work: Coroutine[None, None, T]) -> T:

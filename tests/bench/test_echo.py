@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from headrace.bench.connection import answered, connected, keys
 from headrace.bench.load import closed_loop, metered, streaming
@@ -63,8 +64,9 @@ def test_only_a_sequences_first_message_starts_it() -> None:
     assert run(test()) == [True, False, False]
 
 
-def test_one_in_a_process_of_its_own_is_metered_and_ends() -> None:
-    with echoing(WIDTH) as running:
+@pytest.mark.parametrize("tuned", [False, True])
+def test_one_in_a_process_of_its_own_is_metered_and_ends(tuned: bool) -> None:
+    with echoing(WIDTH, tuned=tuned) as running:
 
         async def test() -> float:
             async with streaming(running.address, SUM, rows=4, connections=1) as streams:

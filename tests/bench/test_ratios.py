@@ -44,7 +44,8 @@ def test_two_lanes_are_worth_twice_what_a_step_still_costs() -> None:
 
 
 def test_a_message_is_compared_without_the_runtime() -> None:
-    ratio, rate = messages.figures([(cost(3.0, 1.0), cost(1.0))])
+    ratio, tuned, rate = messages.figures([(cost(3.0, 1.0), cost(1.0), cost(0.5))])
+    assert tuned.value == pytest.approx(4.0) and tuned.bound is None
     assert (ratio.value, ratio.reached, rate.value) == (2.0, False, 1000.0)
 
 
