@@ -67,7 +67,7 @@ class Calibrator:
             try:
                 await self._calibrate(model)
             except (OSError, TimeoutError) as error:
-                log.warning("%r keeps its limits, they could not be measured: %s", model, error)
+                log.warning("%s keeps its limits, they could not be measured: %s", named(model), error)
 
     async def _calibrate(self, model: Model) -> None:
         cache = self.settings.cache or user_cache()
@@ -82,6 +82,11 @@ class Calibrator:
     def _apply(self, model: Model, found: Calibration) -> None:
         """Each lane changes its own limits, between two batches."""
         limits = bounds(self.settings, model.spec, model.device, found)
-        log.info("%r: measured batches of %d rows and %d time steps", model, limits.rows, limits.tokens)
+        log.info("%s: measured batches of %d rows and %d time steps", named(model), limits.rows, limits.tokens)
         for lane in model.lanes:
             lane.post(Barrier(partial(lane.state.scheduler.limit, limits.rows, limits.tokens)))
+
+
+def named(model: Model) -> str:
+    """For operators."""
+    return f"{model.spec.name}/{model.version}"

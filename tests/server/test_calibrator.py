@@ -102,7 +102,7 @@ def test_a_model_that_cannot_be_measured_keeps_its_limits(
 ) -> None:
     run(settings, served, Day(fails=("tiny-gru",)))
     assert limits(served) == [Calibration().rows, 7]
-    assert "tiny-gru/1" in caplog.text and "scripted" in caplog.text
+    assert "tiny-gru/1 keeps its limits" in caplog.text and "scripted" in caplog.text
 
 
 def test_the_next_start_has_what_was_measured(settings: Settings, served: Models) -> None:
