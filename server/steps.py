@@ -2,7 +2,8 @@
 
 A row is one step of one sequence. Rows of one frame stay together as columns on their whole way: what is done to them
 all costs a few array operations, not a Python object for each. Objects for single rows are made where rows part: for a
-reply that is kept (kept.py), for a row that fails, and for one that is withdrawn from the queue.
+row that fails, one that is withdrawn from the queue, one that takes several ticks (underway.py), and for a kept reply
+that finds no cell (kept.py).
 """
 
 from __future__ import annotations
