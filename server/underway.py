@@ -7,7 +7,7 @@ nobody's, its outputs here, and whatever fails in between fails the whole step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby, repeat
 from typing import NamedTuple
 
@@ -28,7 +28,8 @@ NUMBER, KEY, POSITION, LENGTH, ACKED, FIRST, DONE, SLOT = COLUMNS = range(8)
 
 
 class Row(NamedTuple):
-    """The piece of which it is a row, and what the model gave for it so far: [length, ...], or [1, ...] each."""
+    """The piece of which it is a row, and what the model gave for it so far: [length, ...], or [1, ...] each; nothing
+    before its first part."""
 
     piece: Steps
     outputs: tuple[Array, ...]
@@ -92,12 +93,13 @@ class Underway:
     def enter(self, pieces: Sequence[Steps]) -> list[Steps]:
         """All rows of the pieces with long ones begin; returns the other pieces."""
         begun = [piece for piece in pieces if self._cuts(piece)]
-        self._rows += [row for piece in begun for row in self._begin(piece)]
+        self._rows += [Row(piece, ()) for piece in begun for _ in range(len(piece))]
         self._places = np.concatenate([self._places, *map(_places, begun)], axis=1)
         return [piece for piece in pieces if not self._cuts(piece)]
 
     def assemble(self, pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> Batch:
         """The rows of the pieces, and behind them the next part of each row under way; as `batch.assemble`."""
+        self._begin()
         self._sort()
         parts = self._parts(len(self) + sum(map(len, pieces)))
         lengths = np.concatenate([*(piece.lengths for piece in pieces), parts])
@@ -136,10 +138,14 @@ class Underway:
     def _cuts(self, piece: Steps) -> bool:
         return bool(np.count_nonzero(piece.lengths > self._part))
 
-    def _begin(self, piece: Steps) -> Iterator[Row]:
-        for length in piece.lengths.tolist():
-            cells = (np.zeros((length if o.time else 1, *o.shape), o.dtype) for o in self._outputs)
-            yield Row(piece, tuple(cells))
+    def _begin(self) -> None:
+        """Memory for the outputs of the rows that entered: where it is not to be had, this tick fails, and no more."""
+        if not self._rows[-1].outputs:
+            rows = zip(self._rows, self._places[LENGTH].tolist(), strict=True)
+            self._rows = [row if row.outputs else Row(row.piece, self._blank(length)) for row, length in rows]
+
+    def _blank(self, length: int) -> tuple[Array, ...]:
+        return tuple(np.zeros((length if o.time else 1, *o.shape), o.dtype) for o in self._outputs)
 
     def _sort(self) -> None:
         """By the next parts, longest first: the fewer different batches there are, the more of them are known to the

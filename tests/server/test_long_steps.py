@@ -12,7 +12,7 @@ from headrace.server.commands import Cancel, Close, Command, Leave, Mode, Open, 
 from headrace.server.journal import Journal
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
-from headrace.server.steps import Closed, Failed, Opened, Stepped
+from headrace.server.steps import NEVER_AGAIN, Closed, Failed, Opened, Stepped
 from headrace.spec import Chunk, ModelSpec
 
 from .fakes import CUT_SUM, STATELESS_SUM, SUM, Clock, FlakyJournal, Heard, SumEngine, named_row, steps, sum_lane
@@ -284,6 +284,19 @@ def test_rows_under_way_fail_with_a_tick_that_cannot_be_run() -> None:
     bench.tick()
     assert (errors(bench.one), errors(bench.two)) == ([ModelFailed], [ModelFailed])
     assert bench.free() == free and not bench.lane.state.busy
+
+
+def test_a_step_whose_outputs_find_no_memory_fails_and_the_lane_goes_on() -> None:
+    vast = CUT_SUM.outputs[0].model_copy(update={"shape": (1 << 50,)})
+    spec = CUT_SUM.model_copy(update={"outputs": (vast, CUT_SUM.outputs[1])})
+    lane, client = sum_lane(Clock(), spec=spec, limits=LIMITS), Heard()
+    free = len(lane.state.slots)
+    for command in (opening(client, 1), Step(steps(client, [(1, 0, LONG)], acked=[NEVER_AGAIN]))):
+        lane.post(command)
+    lane.admit(wait=False)
+    lane.tick()
+    assert errors(client) == [ModelFailed]
+    assert len(lane.state.slots) == free and not lane.state.busy
 
 
 @pytest.mark.parametrize(
