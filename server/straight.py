@@ -15,7 +15,7 @@ from headrace.spec import ModelSpec
 
 from .checks import problems
 from .state import State
-from .steps import Array, Rows, Steps, pack, same, single
+from .steps import Array, Rows, Steps, holds, pack, same, single
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +40,16 @@ def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float)
 
     A sequence that is closing has something pending.
     """
-    if not spec.stateful or not _allowed(spec, frames):
+    if not spec.stateful or spec.chunk.exactly is not None or not _of_one_step_each(frames):
         return False
     frames = [frame.numbered(state.handles[frame.sink].lookup(frame.keys)) for frame in frames]
     numbers, positions, sequences = pack(frames, "numbers"), pack(frames, "positions"), state.sequences
     usual = (
-        np.minimum.reduce(numbers) >= 0
+        holds(numbers >= 0)
         and not np.count_nonzero(sequences.pending[numbers])
         and same(sequences.expected[numbers], positions)
         and sequences.distinct(numbers)
+        and _allowed(spec, frames)
         and state.kept.pass_on(numbers, pack(frames, "acked"))
     )
     if usual:
@@ -59,13 +60,16 @@ def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float)
     return usual
 
 
+def _of_one_step_each(frames: Sequence[Steps]) -> bool:
+    """Whether the rows have one time step each, and the frames different callers: one's second frame mostly goes on
+    where its first ends."""
+    return len({id(frame.sink) for frame in frames}) == len(frames) and all(single(frame.lengths) for frame in frames)
+
+
 def _allowed(spec: ModelSpec, frames: Sequence[Steps]) -> bool:
-    """Whether every row is of one time step and the spec allows it. Not if that cannot be told, for then each frame is
-    asked by itself."""
-    if spec.chunk.exactly is not None:
-        return False
+    """Whether the spec allows every row. Not if that cannot be told, for then each frame is asked by itself."""
     try:
-        return all(single(frame.lengths) and not any(problems(spec, frame)) for frame in frames)
+        return not any(any(problems(spec, frame)) for frame in frames)
     except Exception:
         log.exception("frames could not be checked together")
         return False

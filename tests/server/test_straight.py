@@ -136,9 +136,26 @@ def test_one_unusual_row_sends_every_frame_its_own_way(row: Row) -> None:
     assert callers.together(*callers.usual(0, 1))
 
 
-def test_two_frames_of_one_sequence_are_not_admitted_together() -> None:
+def test_a_frame_without_rows_is_nothing() -> None:
     callers = Callers.begun()
-    assert refused(callers, *callers.usual(0, 0))
+    whole, empty = callers.usual(0)[0], callers.usual(1)[0].split(0)[0]
+    for frames in ([empty], [empty, whole]):
+        for frame in frames:
+            callers.lane.post(Step(frame))
+        callers.lane.admit(wait=False)
+    callers.run()
+    assert [len(said) for said in callers.said()] == [1, 0, 0]
+
+
+def test_two_frames_of_one_caller_are_not_admitted_together() -> None:
+    callers = Callers.begun()
+    first, second = (callers.frame(0, [(key, 0, 1, ALL)]) for key in KEYS)
+    assert refused(callers, first, second)
+
+
+def test_a_sequence_that_stands_twice_in_a_frame_is_not_admitted_at_once() -> None:
+    callers = Callers.begun()
+    assert refused(callers, callers.frame(0, [(0, 0, 1, ALL), (0, 0, 1, ALL)]), *callers.usual(1))
 
 
 def test_nothing_is_admitted_together_behind_what_waits() -> None:
