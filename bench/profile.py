@@ -95,7 +95,9 @@ async def _profiled(server: Running, spec: ModelSpec, site: Site) -> Profile:
         after = cpu_by_thread(server.process.pid)
         raw = site.pictures / "profile.raw"
         await _record(server, streams, "raw", raw, site.seconds)
-        await _record(server, streams, "flamegraph", site.pictures / "flame.svg", site.seconds)
+        flame = site.pictures / "flame.svg"
+        await _record(server, streams, "flamegraph", flame, site.seconds)
+        flame.write_text(titled(flame.read_text()))
     spent = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
     scale = cost.cpu / sum(spent.values())  # they have got warm meanwhile, too
     return Profile(
@@ -103,6 +105,12 @@ async def _profiled(server: Running, spec: ModelSpec, site: Site) -> Profile:
         cost.usage.compute / cost.load.steps,
         tuple(stacks(raw.read_text().splitlines())),
     )
+
+
+def titled(picture: str) -> str:
+    """The flame graph under a title of its own: py-spy's is its command line, with this machine's paths."""
+    title = f"CPU outside the runtime: frames of {ROWS} rows, one lane, one core"
+    return re.sub(r'(<text id="title"[^>]*>)[^<]*', rf"\g<1>{title}", picture)
 
 
 async def _record(server: Running, streams: Sequence[Frames], kind: str, file: Path, seconds: float) -> None:

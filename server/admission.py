@@ -140,9 +140,9 @@ class Admission:
             failed = [
                 a.key for sink, a in answers if sink is steps.sink and isinstance(a, Failed) and a.key is not None
             ]
-            ended = numbers[ends & ~np.isin(steps.keys, failed)]
-            self.state.sequences.closing[ended] = True
-            answers += self.state.close_due(ended)
+            closing = numbers[ends & ~np.isin(steps.keys, failed)]
+            self.state.sequences.closing[closing] = True
+            answers += self.state.close_due(closing)
         return answers
 
     def _numbered(self, steps: Steps, now: float) -> Answers:

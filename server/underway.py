@@ -180,8 +180,11 @@ class Underway:
         return Settled([*pieces, *self._steps(ended)], batch.write[rows], result)
 
     def _grouped(self, rows: Iterable[int]) -> list[int]:
-        """Those of one frame together."""
-        return sorted(rows, key=lambda at: _frame(self._rows[at]))
+        """Those of one frame together, by the first of each."""
+        frames: dict[tuple[int, float], list[int]] = {}
+        for at in rows:
+            frames.setdefault(_frame(self._rows[at]), []).append(at)
+        return [at for frame in frames.values() for at in frame]
 
     def _steps(self, grouped: list[int]) -> list[Steps]:
         """One piece of each frame."""

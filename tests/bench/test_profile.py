@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.bench.profile import NATIVE, Profile, Stack, by_function, by_thread, figures, stacks
+from headrace.bench.profile import NATIVE, Profile, Stack, by_function, by_thread, figures, stacks, titled
 
 RAW = """\
 thread (11): lane m/1;Thread.run (threading.py:982);Lane._loop (server/lane.py:108);run (server/engine.py:56) 6
@@ -43,3 +43,10 @@ def test_figures_are_microseconds_and_the_dearest_come_first() -> None:
         ("f (a.py)", 6.75, "27.0%"),  # of what neither the runtime nor gRPC itself has used
         ("g (b.py)", 2.25, "9.0%"),
     ]
+
+
+def test_a_flame_graph_tells_no_path_of_the_machine() -> None:
+    picture = '<svg><text id="title" x="1">/home/me/py-spy record --pid 7</text><text id="details"> </text></svg>'
+    assert "/home" not in titled(picture)
+    assert titled(picture).count("CPU outside the runtime") == 1
+    assert titled(picture).endswith('<text id="details"> </text></svg>')
