@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from .caches import caches
 from .clients import clients
 from .crowd import sequences
 from .figures import Figure, Measure
@@ -38,6 +39,7 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "ragged": ragged,
     "leak": leak,
     "profile": profile,
+    "caches": caches,
     "peers": peers,
 }
 

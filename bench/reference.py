@@ -18,11 +18,20 @@ NAME, FEATURES, HIDDEN, LAYERS, OUTPUTS = "lstm-2x256", 64, 256, 2, 32
 
 def reference(models: Path) -> Path:
     """`models/lstm-2x256/1/model.onnx`, made if it is not there."""
-    file = models / NAME / "1" / "model.onnx"
+    return _made(models, NAME, HIDDEN)
+
+
+def small(models: Path) -> Path:
+    """The same with so few weights that any cache holds them, `models/lstm-2x8/1/model.onnx`."""
+    return _made(models, "lstm-2x8", 8)
+
+
+def _made(models: Path, name: str, hidden: int) -> Path:
+    file = models / name / "1" / "model.onnx"
     if not file.exists():
         torch.manual_seed(0)
-        model = RecurrentClassifier("lstm", FEATURES, HIDDEN, LAYERS, [str(n) for n in range(OUTPUTS)]).eval()
-        export_model(model, model.describe(NAME), models, version="1", quick=True, console=Console(quiet=True))
+        model = RecurrentClassifier("lstm", FEATURES, hidden, LAYERS, [str(n) for n in range(OUTPUTS)]).eval()
+        export_model(model, model.describe(name), models, version="1", quick=True, console=Console(quiet=True))
     return file
 
 

@@ -36,6 +36,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace.cli": (*LEAVES, "headrace.server.settings"),
     "headrace.bench": ("headrace",),
     "headrace.bench.gpu": ("headrace",),  # the engine without the server, against what the device allows
+    "headrace.bench.caches": ("headrace",),  # a lane without the server
     "headrace.bench.tuned_echo": ("headrace",),  # the server's way with gRPC, without the server
 }
 #: What no entry above may open up.

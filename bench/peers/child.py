@@ -55,7 +55,8 @@ def child(
 
 
 def _await(process: subprocess.Popen[str], url: str, log: Path) -> None:
-    """Asks over HTTP: gRPC would make threads in this process, on the server's core, and the load would use them."""
+    """Asks again and again, for these servers tell nobody when they are ready. Over HTTP: gRPC would make threads in
+    this process, on the server's core, and the load would use them."""
     until = time.monotonic() + START
     while not _ready(url):
         if process.poll() is not None or time.monotonic() > until:

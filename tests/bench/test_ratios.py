@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headrace.bench import crowd, lanes, lone, messages, poisson, rolling, speed, start
+from headrace.bench import caches, crowd, lanes, lone, messages, poisson, rolling, speed, start
 from headrace.bench.bare import Runs
 from headrace.bench.crowd import Memory
 from headrace.bench.load import Cost, Load
@@ -78,3 +78,9 @@ def test_mixed_lengths_are_the_share_of_equal_ones() -> None:
 def test_the_last_of_the_first_answers_counts() -> None:
     (figure,) = start.figures([(1.0, 1.4), (1.1, 1.6), (1.0, 1.3)])
     assert (figure.value, figure.reached) == (1.4, True)
+
+
+def test_a_lane_beside_a_large_model_is_compared_with_one_beside_a_small_one() -> None:
+    found = caches.figure(4, 64, [(300e-6, 150e-6), (200e-6, 100e-6), (900e-6, 100e-6)])
+    assert (found.value, found.bound) == (2.0, None)
+    assert found.note.startswith("300 µs")
