@@ -18,7 +18,7 @@ CEILING = 300
 #: What measurements leave, environments of other servers among it: none of the project's code.
 RESULTS = "bench/results"
 
-LEAVES = tuple(f"headrace.{leaf}" for leaf in ("spec", "errors", "ragged", "contract", "foreign", "dtypes"))
+LEAVES = tuple(f"headrace.{leaf}" for leaf in ("spec", "parts", "errors", "ragged", "contract", "foreign", "dtypes"))
 CLIENT = (*LEAVES, "headrace.protos", "headrace.client")
 
 #: Module or package → what it may import of the project besides itself; the longest name that fits counts.
@@ -46,9 +46,10 @@ DISPATCHERS = ("headrace.cli",)
 
 #: Library → where it may be imported.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "torch": ("headrace.training", "headrace.export", "headrace.bench.reference"),
+    "torch": ("headrace.training", "headrace.export", "headrace.bench.reference", "headrace.bench.decoder"),
     "onnxruntime": (
         *("headrace.server.engine", "headrace.server.prepared", "headrace.server.memory", "headrace.server.device"),
+        "headrace.server.caches",
         *("headrace.export", "headrace.bench.bare", "headrace.adopt.probe", "headrace.bench.peers.kept"),
         "headrace.bench.gpu",
     ),
