@@ -6,15 +6,35 @@ The file is the contract between export and server: the server reads nothing els
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from .dtypes import holds
 from .errors import ConfigurationError
+from .parts import Cache, Chunk, Dtype, Generation, Input, Name, Output, Parity, Part, Score, Start, State, Text
+
+__all__ = [
+    "FILLED",
+    "LENGTHS",
+    "METADATA_KEY",
+    "PAST",
+    "ROWS",
+    "TOKENS",
+    "Cache",
+    "Chunk",
+    "Dtype",
+    "Generation",
+    "Input",
+    "ModelSpec",
+    "Name",
+    "Output",
+    "Parity",
+    "Score",
+    "Signature",
+    "Start",
+    "State",
+    "Text",
+]
 
 #: The key under which the spec stands in `metadata_props`.
 METADATA_KEY = "headrace.spec"
@@ -28,9 +48,6 @@ PAST, FILLED = "past", "filled"
 #: Names of a graph's two symbolic axes: time steps of all rows back to back, and rows.
 TOKENS: Literal["tokens"] = "tokens"
 ROWS: Literal["rows"] = "rows"
-
-Dtype = Literal["float32", "float64", "float16", "int64", "int32", "bool"]
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,148 +63,7 @@ class Signature:
         return f"{self.dtype} [{', '.join([self.axis, *map(str, self.shape)])}]"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class Input(_Part):
-    """A graph input, packed: [tokens, *shape]."""
-
-    name: Name
-    dtype: Dtype
-    shape: tuple[int, ...] = ()
-    """Axes of one time step, behind the packed token axis."""
-    vocabulary: int | None = None
-    """For token ids: they lie in [0, vocabulary)."""
-
-    def sample(self, tokens: int, rng: np.random.Generator) -> NDArray[Any]:
-        """Random values that the model takes, [tokens, *shape]."""
-        shape, kind = (tokens, *self.shape), np.dtype(self.dtype).kind
-        drawn = rng.standard_normal(shape, np.float32) if kind == "f" else rng.integers(0, self.vocabulary or 2, shape)
-        return drawn.astype(self.dtype, copy=False)
-
-
-class Output(_Part):
-    """A graph output: [tokens, *shape] if it has a time axis, else one result for each row, [rows, *shape]."""
-
-    name: Name
-    dtype: Dtype
-    shape: tuple[int, ...] = ()
-    time: bool
-    """Whether its first axis counts packed tokens (one result each time step) or rows (one result each step)."""
-    labels: tuple[str, ...] = ()
-    """Names of the classes along the last axis, if it is one of classes."""
-
-
-class State(_Part):
-    """A carried state, replaced at each step: the graph's input and output as one named pair, both [rows, *shape]."""
-
-    name: Name
-    input: Name
-    output: Name
-    dtype: Dtype
-    shape: tuple[int, ...]
-    initial: float | tuple[float, ...] = 0.0
-    """Value of a fresh sequence: one number for every cell, or all cells in C order."""
-
-    def cells(self) -> NDArray[Any]:
-        """The value of a fresh sequence, [*shape]."""
-        given = np.asarray(self.initial, self.dtype)
-        return np.broadcast_to(given if given.ndim == 0 else given.reshape(self.shape), self.shape)
-
-    @model_validator(mode="after")
-    def _initial_fits(self) -> State:
-        cells, size = self.initial if isinstance(self.initial, tuple) else (self.initial,), prod(self.shape)
-        if isinstance(self.initial, tuple) and len(cells) != size:
-            raise ValueError(f"state {self.name}: initial has {len(cells)} cells, not the {size} of its shape")
-        if wrong := [cell for cell in cells if not holds(self.dtype, cell)]:
-            raise ValueError(f"state {self.name}: {self.dtype} does not hold its initial value {wrong[0]}")
-        return self
-
-
-class Cache(_Part):
-    """An appended state: the keys and values of one attention node, of each one cell [heads, width] a time step.
-
-    Nothing of it is an input or output of the graph: a neutral node names it, and whoever runs the graph keeps it.
-    """
-
-    name: Name
-    heads: int = Field(ge=1)
-    width: int = Field(ge=1)
-    """Values of one head in one cell."""
-    dtype: Dtype = "float32"
-    filled: bool = False
-    """Whether the start graph fills it, once and for all; otherwise each time step of the sequence adds a cell."""
-
-    @property
-    def keys(self) -> Name:
-        """Name of the keys, where they are a tensor."""
-        return f"{self.name}.keys"
-
-    @property
-    def values(self) -> Name:
-        """Name of the values, where they are a tensor."""
-        return f"{self.name}.values"
-
-
-class Start(_Part):
-    """A second graph, beside the first one: from a whole source to the cells of all filled caches."""
-
-    inputs: tuple[Input, ...] = Field(min_length=1)
-    longest: int = Field(ge=1)
-    """The most time steps of a source, and cells of a filled cache."""
-    text: Text | None = None
-
-
-class Chunk(_Part):
-    """How many time steps one step may carry: 1 to `longest`; with `whole`, all of the sequence in one step."""
-
-    longest: int = Field(ge=1)
-    whole: bool = False
-    exactly: int | None = Field(default=None, ge=1)
-    """Every step carries just so many time steps."""
-    padded_end: bool = False
-    """With `exactly`: the last step may be shorter. It is padded inside the graph, and ends the sequence."""
-    equal_lengths: bool = False
-    """The rows of one batch must have equally many time steps: the model takes no `lengths`."""
-    rows: int | None = Field(default=None, ge=1)
-    """The most rows in a batch, where the model bounds them."""
-
-    @model_validator(mode="after")
-    def _exactly_fits(self) -> Chunk:
-        if self.exactly is not None and self.exactly != self.longest:
-            raise ValueError(f"exactly {self.exactly} and longest {self.longest} differ; give them the same number")
-        if self.padded_end and self.exactly is None:
-            raise ValueError("padded_end says that the last of chunks of `exactly` n is padded; give exactly")
-        return self
-
-
-class Score(_Part):
-    """One figure on real data, never seen in training or selection, beside the published one."""
-
-    metric: str
-    value: float
-    published: str = ""
-    better: Literal["higher", "lower"]
-    gate: float | None = None
-    """What a full training budget must reach; None where a budget was cut short."""
-    data: str
-
-
-class Parity(_Part):
-    """Largest relative error of the exported graph against eager PyTorch, over a grid of ragged batches."""
-
-    error: float
-    cases: int
-
-
-class Text(_Part):
-    """For models of text: the symbols, one character each; the token id is the index."""
-
-    symbols: tuple[str, ...]
-
-
-class ModelSpec(_Part):
+class ModelSpec(Part):
     """Everything about a model that its server and its clients need to know."""
 
     format: Literal[1] = 1
@@ -202,9 +78,11 @@ class ModelSpec(_Part):
     start: Start | None = None
     chunk: Chunk
     text: Text | None = None
+    generation: Generation | None = None
+    """Given for models that can write on."""
     scores: tuple[Score, ...] = ()
     parity: Parity | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     """Versions of the packages that made the file."""
 
     @model_validator(mode="after")
@@ -218,10 +96,27 @@ class ModelSpec(_Part):
 
     @model_validator(mode="after")
     def _caches_are_bounded(self) -> ModelSpec:
-        if (PAST in self.counts) is (self.longest is None):
+        endless = all(cache.filled or cache.window is not None for cache in self.caches)
+        if self.longest is None and not endless:
+            raise ValueError("longest: must be given where caches grow, unless each has a window")
+        if self.longest is not None and PAST not in self.counts:
             raise ValueError("longest: must be given where caches grow, and only there")
         if (FILLED in self.counts) is (self.start is None):
             raise ValueError("start: must be given where caches are filled, and only there")
+        return self
+
+    @model_validator(mode="after")
+    def _generation_fits(self) -> ModelSpec:
+        if self.generation is None:
+            return self
+        count = self.inputs[0].vocabulary
+        if len(self.inputs) != 1 or self.inputs[0].shape or count is None:
+            raise ValueError("generation: a model that writes on has one input, a token id each time step")
+        found = [o for o in self.outputs if o.name == self.generation.output and o.time and o.shape == (count,)]
+        if not found:
+            raise ValueError(f"generation: {self.generation.output} is no output of {count} logits each time step")
+        if any(token is not None and token >= count for token in (self.generation.begin, self.generation.end)):
+            raise ValueError(f"generation: begin and end lie in [0, {count})")
         return self
 
     @property

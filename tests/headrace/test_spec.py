@@ -10,12 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from headrace.errors import ConfigurationError
-from headrace.spec import FILLED, PAST, Cache, Chunk, Input, ModelSpec, Output, Start, State
+from headrace.spec import FILLED, PAST, Cache, Chunk, Generation, Input, ModelSpec, Output, Start, State
 
 X = Input(name="x", dtype="float32", shape=(2,))
 Y = Output(name="y", dtype="float32", time=True)
 H = State(name="h", input="h", output="h_out", dtype="float32", shape=(1, 3))
 KEPT, READ = Cache(name="layer0", heads=2, width=4), Cache(name="cross0", heads=2, width=4, filled=True)
+TOKENS_IN = Input(name="ids", dtype="int64", vocabulary=9)
+LOGITS = Output(name="y", dtype="float32", shape=(9,), time=True)
 START = Start(inputs=(Input(name="source", dtype="int64", vocabulary=5),), longest=7)
 
 
@@ -118,8 +120,20 @@ def test_a_start_graph_is_a_stateless_model_that_gives_the_cells() -> None:
         ({"caches": (KEPT, READ), "longest": 30}, "start: must be given where caches are filled"),
         ({"caches": (KEPT,), "longest": 30, "start": START}, "start: must be given where caches are filled"),
         ({"caches": (KEPT, KEPT), "longest": 30}, "caches: names must differ"),
+        ({"generation": Generation(output="y")}, "generation: a model that writes on has one input"),
+        ({"inputs": (TOKENS_IN,), "generation": Generation(output="y")}, "generation: y is no output of 9 logits"),
+        (
+            {"inputs": (TOKENS_IN,), "outputs": (LOGITS,), "generation": Generation(output="y", end=9)},
+            r"generation: begin and end lie in \[0, 9\)",
+        ),
     ],
 )
-def test_caches_without_their_bounds_are_refused(changes: dict[str, Any], told: str) -> None:
+def test_what_does_not_fit_together_is_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         spec(**changes)
+
+
+def test_a_window_bounds_a_cache_instead_of_the_longest_sequence() -> None:
+    assert spec(caches=(KEPT.model_copy(update={"window": 8}),)).longest is None
+    with pytest.raises(ValidationError, match="a filled cache does not grow"):
+        Cache(name="cross0", heads=2, width=4, filled=True, window=8)
