@@ -7,6 +7,7 @@ HeadraceError
 ├── AlreadyExists       a fresh open of a sequence that is live
 ├── WrongPosition       the step is ahead of or behind the sequence; carries the position that is expected
 ├── TakenOver           another open took the sequence: it has one owner at a time
+├── SequenceFull        the sequence is as long as the model takes; begin another one
 ├── Overloaded          a bound is reached: back off and retry; carries a hint after how long
 ├── DeadlineExceeded    the step's time ran out: told by the server, it was not applied; told by the client for want of
 │                       an answer, the sequence's position will tell
@@ -57,6 +58,10 @@ class WrongPosition(HeadraceError):
 
 class TakenOver(HeadraceError):
     """Another connection resumed or replaced the sequence."""
+
+
+class SequenceFull(HeadraceError):
+    """With the step the sequence would have more time steps than the model takes; it stands as before."""
 
 
 class Overloaded(HeadraceError):

@@ -28,6 +28,16 @@ class ErrorCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CANCELLED: _ClassVar[ErrorCode]
     UNAVAILABLE: _ClassVar[ErrorCode]
     MODEL_FAILED: _ClassVar[ErrorCode]
+    SEQUENCE_FULL: _ClassVar[ErrorCode]
+
+class Ending(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NOT_ENDED: _ClassVar[Ending]
+    END: _ClassVar[Ending]
+    STOP: _ClassVar[Ending]
+    MOST: _ClassVar[Ending]
+    FULL: _ClassVar[Ending]
+    LATE: _ClassVar[Ending]
 FRESH: OpenMode
 RESUME: OpenMode
 REPLACE: OpenMode
@@ -44,6 +54,13 @@ DEADLINE_EXCEEDED: ErrorCode
 CANCELLED: ErrorCode
 UNAVAILABLE: ErrorCode
 MODEL_FAILED: ErrorCode
+SEQUENCE_FULL: ErrorCode
+NOT_ENDED: Ending
+END: Ending
+STOP: Ending
+MOST: Ending
+FULL: Ending
+LATE: Ending
 
 class Request(_message.Message):
     __slots__ = ("opens", "steps", "cancels", "closes")
@@ -58,7 +75,7 @@ class Request(_message.Message):
     def __init__(self, opens: _Optional[_Iterable[_Union[Open, _Mapping]]] = ..., steps: _Optional[_Union[Steps, _Mapping]] = ..., cancels: _Optional[_Union[Cancels, _Mapping]] = ..., closes: _Optional[bytes] = ...) -> None: ...
 
 class Open(_message.Message):
-    __slots__ = ("key", "model", "version", "id", "mode", "incarnation", "tenant")
+    __slots__ = ("key", "model", "version", "id", "mode", "incarnation", "tenant", "source")
     KEY_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +83,7 @@ class Open(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     TENANT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     key: int
     model: str
     version: str
@@ -73,7 +91,8 @@ class Open(_message.Message):
     mode: OpenMode
     incarnation: int
     tenant: str
-    def __init__(self, key: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., mode: _Optional[_Union[OpenMode, str]] = ..., incarnation: _Optional[int] = ..., tenant: _Optional[str] = ...) -> None: ...
+    source: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, key: _Optional[int] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., mode: _Optional[_Union[OpenMode, str]] = ..., incarnation: _Optional[int] = ..., tenant: _Optional[str] = ..., source: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Steps(_message.Message):
     __slots__ = ("keys", "positions", "lengths", "acked", "timeouts_us", "values")
@@ -150,6 +169,97 @@ class Error(_message.Message):
     expected_position: int
     retry_after_ms: int
     def __init__(self, key: _Optional[int] = ..., position: _Optional[int] = ..., code: _Optional[_Union[ErrorCode, str]] = ..., message: _Optional[str] = ..., expected_position: _Optional[int] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("model", "version", "prompts", "copies", "most", "stop", "sampling", "timeout_us")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    prompts: _containers.RepeatedCompositeFieldContainer[Prompt]
+    copies: int
+    most: int
+    stop: _containers.RepeatedScalarFieldContainer[str]
+    sampling: Sampling
+    timeout_us: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., copies: _Optional[int] = ..., most: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., timeout_us: _Optional[int] = ...) -> None: ...
+
+class Prompt(_message.Message):
+    __slots__ = ("text", "tokens", "source_text", "source_tokens")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TEXT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    tokens: _containers.RepeatedScalarFieldContainer[int]
+    source_text: str
+    source_tokens: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., source_text: _Optional[str] = ..., source_tokens: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Sampling(_message.Message):
+    __slots__ = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
+    REPETITION_PENALTY_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    seed: int
+    def __init__(self, temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class GenerateReply(_message.Message):
+    __slots__ = ("parts",)
+    class Part(_message.Message):
+        __slots__ = ("prompt", "copy", "tokens", "text", "ending", "error")
+        PROMPT_FIELD_NUMBER: _ClassVar[int]
+        COPY_FIELD_NUMBER: _ClassVar[int]
+        TOKENS_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        ENDING_FIELD_NUMBER: _ClassVar[int]
+        ERROR_FIELD_NUMBER: _ClassVar[int]
+        prompt: int
+        copy: int
+        tokens: _containers.RepeatedScalarFieldContainer[int]
+        text: str
+        ending: Ending
+        error: Error
+        def __init__(self, prompt: _Optional[int] = ..., copy: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., ending: _Optional[_Union[Ending, str]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    parts: _containers.RepeatedCompositeFieldContainer[GenerateReply.Part]
+    def __init__(self, parts: _Optional[_Iterable[_Union[GenerateReply.Part, _Mapping]]] = ...) -> None: ...
+
+class ForkRequest(_message.Message):
+    __slots__ = ("model", "version", "tenant", "id", "copies", "incarnation")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    tenant: str
+    id: str
+    copies: _containers.RepeatedScalarFieldContainer[str]
+    incarnation: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., tenant: _Optional[str] = ..., id: _Optional[str] = ..., copies: _Optional[_Iterable[str]] = ..., incarnation: _Optional[int] = ...) -> None: ...
+
+class ForkReply(_message.Message):
+    __slots__ = ("position", "version")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    version: str
+    def __init__(self, position: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
 
 class ModelsRequest(_message.Message):
     __slots__ = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,22 @@ from .sequences import FRESH, FreeList, Sequences
 from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values
 
 
+class Grown(NamedTuple):
+    """Of rows of a model with caches: the lane's numbers of their sequences, and the time steps before these, [rows]."""
+
+    numbers: Rows
+    past: Rows
+
+    def part(self, rows: slice) -> Grown:
+        return Grown(self.numbers[rows], self.past[rows])
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Ragged rows, and where in the arenas their states are read and written.
 
     values [tokens, ...] each; lengths, read, write [rows] int64; fresh [rows] bool: starts from the initial state,
-    whatever `read` says.
+    whatever `read` says. grown: where the model has caches.
     """
 
     values: tuple[Array, ...]
@@ -27,6 +38,7 @@ class Batch:
     read: Rows
     write: Rows
     fresh: NDArray[np.bool_]
+    grown: Grown | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -43,7 +55,8 @@ class Batch:
 
     def _part(self, rows: slice, tokens: slice) -> Batch:
         values = tuple(v[tokens] for v in self.values)
-        return Batch(values, self.lengths[rows], self.read[rows], self.write[rows], self.fresh[rows])
+        grown = None if self.grown is None else self.grown.part(rows)
+        return Batch(values, self.lengths[rows], self.read[rows], self.write[rows], self.fresh[rows], grown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .sequences import Name
-from .steps import Rows, Sink, Steps, holds
+from .steps import Array, Rows, Sink, Steps, holds
 
 
 class Mode(Enum):
@@ -31,6 +31,8 @@ class Open:
     name: Name
     mode: Mode
     incarnation: int
+    source: tuple[Array, ...] = ()
+    """Of a model with a start graph: its inputs, [time, ...] each, of this one sequence. Not used of a live one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,65 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Fork:
+    """The live sequence `name` goes on as others too: one for each key, fresh, with a name of its own, at its position.
+
+    Each is answered by Opened, or by Failed without position. What is under way or queued of `name` is awaited by no
+    one: the others begin where it stands now.
+    """
+
+    sink: Sink
+    name: Name
+    keys: tuple[int, ...]
+    names: tuple[Name, ...]
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a token is chosen by its logits, in this order.
+
+    repetition_penalty: logits of tokens that stand in the text or its prompt already are divided by it if positive,
+    else multiplied (Keskar et al. 2019, section 4.1); 1: none. temperature: the logits are divided by it; 0: the
+    likeliest token is taken. top_k: only so many likeliest tokens; 0: all. top_p: of these the fewest whose
+    probabilities sum up to so much (Holtzman et al. 2020, section 3.1); 1: all. seed: of the draws.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """tokens [time] int64, may be empty where the spec has a token to begin with; source as in Open."""
+
+    tokens: Rows
+    source: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Texts that the lane writes: `copies` of each prompt. Keys count them: those of the first prompt come first.
+
+    Each is answered by Wrote as it grows, the last time with its ending; or by Failed with its key and no position.
+    most: tokens of each text. stop: strings that end a text before they appear in it. deadline: seconds on the lane's
+    clock. arrived: seconds on the same clock. The texts of a sink that leaves are dropped at once.
+    """
+
+    sink: Sink
+    prompts: tuple[Prompt, ...]
+    copies: int
+    sampling: Sampling
+    most: int
+    stop: tuple[str, ...]
+    deadline: float
+    arrived: float
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Answered by Closed, after all steps of these sequences are settled."""
 
@@ -117,5 +178,5 @@ class Barrier:
 
 
 #: What is answered by admission; a barrier is the lane's own affair.
-Request = Open | Step | NamedSteps | Cancel | Close | Leave
+Request = Open | Step | NamedSteps | Cancel | Fork | Generate | Close | Leave
 Command = Request | Barrier

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Protocol
 
 import numpy as np
@@ -173,7 +174,32 @@ class Closed:
     keys: tuple[int, ...]
 
 
-Answer = Opened | Stepped | Failed | Closed
+class Ending(Enum):
+    """Why a text ended: the model's token for it came, or a stop string; it has as many tokens as were asked for; its
+    sequence is as long as the model takes; its time ran out."""
+
+    END = auto()
+    STOP = auto()
+    MOST = auto()
+    FULL = auto()
+    LATE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """What was added to some texts of one caller, [texts]: `lengths` tokens each, packed in `tokens`, and their text.
+
+    What may turn out to be a stop string is held back until that is decided. endings: of those that ended with this.
+    """
+
+    keys: NDArray[np.uint32]
+    lengths: Rows
+    tokens: Rows
+    texts: tuple[str, ...]
+    endings: tuple[Ending | None, ...]
+
+
+Answer = Opened | Stepped | Failed | Closed | Wrote
 Answers = list[tuple[Sink, Answer]]
 
 
