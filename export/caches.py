@@ -4,11 +4,12 @@ Exported, a cache is only named: whoever runs the graph keeps its cells as suits
 
   CachedAttention   q [tokens, heads * width], k, v [tokens, kv_heads * width], lengths, past [rows] → y as q.
                     Writes k and v into cells past to past + lengths of each row; each token attends to all cells up to
-                    its own.
+                    its own, or to the last `window` of them.
   CrossAttention    q, lengths, filled [rows] → y as q. Each token attends to the row's first `filled` cells, which the
                     start graph gave.
 
-Attributes: cache (its name in the spec), heads, kv_heads, scale (of the scores, before the softmax). Domain "headrace".
+Attributes: cache (its name in the spec), heads, kv_heads, scale (of the scores, before the softmax), and of the first
+window (0 for none). Domain "headrace".
 
 `plain` is the slow truth: cells come in padded, [rows, cells, kv_heads, width], and the new ones leave packed.
 """
@@ -102,9 +103,19 @@ _CACHED = """
     at = Concat <axis: int = 1> (old_at, new_at)
     cell_at = Unsqueeze (at, second)
     query_at = Unsqueeze (new_at, third)
-    seen = LessOrEqual (cell_at, query_at)
+    reached = LessOrEqual (cell_at, query_at)
+{seen}
 {attend}
 }}
+"""
+
+_ALL_SEEN = "    seen = Identity (reached)"
+
+_WINDOW_SEEN = """
+    window = Constant <value_int: int = {window}> ()
+    oldest = Sub (query_at, window)
+    near = Greater (cell_at, oldest)
+    seen = And (reached, near)
 """
 
 _CROSS = """
@@ -127,7 +138,7 @@ def cached_attention(part: CachedAttention) -> Callable[..., tuple[Tensor, State
     """Its `forward` while it is traced: the neutral node, and no tensor of the cache."""
 
     def forward(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
-        return _node(CACHED, part.cache, q, k, v, lengths, state[PAST]), {}
+        return _node(CACHED, part.cache, q, k, v, lengths, state[PAST], window=part.cache.window or 0), {}
 
     return forward
 
@@ -137,9 +148,9 @@ def cross_attention(part: CrossAttention) -> Callable[..., Tensor]:
     return lambda q, lengths, state: _node(CROSS, part.cache, q, lengths, state[FILLED])
 
 
-def _node(kind: str, cache: Cache, q: Tensor, *others: Tensor) -> Tensor:
+def _node(kind: str, cache: Cache, q: Tensor, *others: Tensor, **more: int) -> Tensor:
     heads = q.shape[1] // cache.width
-    about = {"cache": cache.name, "heads": heads, "kv_heads": cache.heads, "scale": cache.width**-0.5}
+    about = {"cache": cache.name, "heads": heads, "kv_heads": cache.heads, "scale": cache.width**-0.5, **more}
     return torch.onnx.ops.symbolic(f"{DOMAIN}::{kind}", (q, *others), about, dtype=q.dtype, shape=q.shape, version=1)
 
 
@@ -178,7 +189,9 @@ def _function(name: str, kind: str, about: dict[str, float], cache: Cache, versi
         "all": int(about["heads"]) * cache.width,
         "scale": f"{about['scale']:.9e}",
     }
-    parts = {"queries": _QUERIES.format(**sizes), "attend": _ATTEND.format(**sizes)}
+    window = int(about.get("window", 0))
+    seen = _WINDOW_SEEN.format(window=window) if window else _ALL_SEEN
+    parts = {"queries": _QUERIES.format(**sizes), "attend": _ATTEND.format(**sizes), "seen": seen}
     text = (_CACHED if kind == CACHED else _CROSS).format(name=name, opset=version, **sizes, **parts)
     return parser.parse_function(text)
 

@@ -21,6 +21,7 @@ class CachedAttention(nn.Module):
     """Causal attention of each token to all tokens of its row so far (Vaswani et al. 2017, equation 1, masked).
 
     softmax(q kᵀ / √width) v over the row's cells 0 to p for a token at position p; the new cells are written first.
+    With a window of n, over cells p - n + 1 to p alone (Beltagy et al. 2020, section 3.1).
     """
 
     def __init__(self, cache: Cache) -> None:
@@ -32,7 +33,7 @@ class CachedAttention(nn.Module):
         valid, past = _valid(lengths), state[PAST]
         keys = self._appended(state[self.cache.keys], k, valid, past)
         values = self._appended(state[self.cache.values], v, valid, past)
-        queries, mask = _apart(_padded(q, valid), self.cache), _causal(valid, past, keys)
+        queries, mask = _apart(_padded(q, valid), self.cache), _causal(valid, past, keys, self.cache.window)
         y = _packed(_attended(queries, keys, values, mask, causal=mask is None), valid)
         return y, {self.cache.keys: keys, self.cache.values: values}
 
@@ -127,12 +128,14 @@ def _packed(y: Tensor, valid: Tensor) -> Tensor:
     return y.flatten(0, 1) if valid.all() else y[valid]
 
 
-def _causal(valid: Tensor, past: Tensor, cells: Tensor) -> Tensor | None:
+def _causal(valid: Tensor, past: Tensor, cells: Tensor, window: int | None) -> Tensor | None:
     """[rows, 1, time, cells] which cells a token sees: its own and those before. None for plain causal attention."""
-    if cells.shape[1] == valid.shape[1] and not past.any():
+    if cells.shape[1] == valid.shape[1] and not past.any() and (window is None or window >= cells.shape[1]):
         return None
-    at = past[:, None] + torch.arange(valid.shape[1])  # [rows, time]
-    return (torch.arange(cells.shape[1]) <= at[..., None])[:, None]
+    at = (past[:, None] + torch.arange(valid.shape[1]))[..., None]  # [rows, time, 1]
+    cell = torch.arange(cells.shape[1])
+    seen = cell <= at if window is None else (cell <= at) & (cell > at - window)  # [rows, time, cells]
+    return seen[:, None]
 
 
 def _attended(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:

@@ -137,7 +137,7 @@ RECIPES = {
         seeds=1,
         gate=0.35,
     ),
-    "kjv-decoder": Recipe(
+    "kjv-gpt": Recipe(
         _decoder,
         full=Budget(400, 400, 2e-3, seconds=600),
         quick=Budget(400, 400, 2e-3, seconds=60),

@@ -26,6 +26,11 @@ def decoder() -> Decoder:
 
 
 @cache
+def windowed() -> Decoder:
+    return strained(Decoder("abcdef", width=16, heads=2, layers=2, longest=None, window=3))
+
+
+@cache
 def translator() -> Translator:
     return strained(Translator(LETTERS, PHONES, width=16, heads=2, encoder=1, decoder=2, longest=24))
 
@@ -33,6 +38,11 @@ def translator() -> Translator:
 @cache
 def decoder_graph() -> onnx.ModelProto:
     return to_onnx(decoder(), decoder().describe("decoder"))
+
+
+@cache
+def windowed_graph() -> onnx.ModelProto:
+    return to_onnx(windowed(), windowed().describe("windowed"))
 
 
 @cache
@@ -48,6 +58,11 @@ def start_graph() -> onnx.ModelProto:
 @cache
 def decoder_loop() -> Loop:
     return Loop.of(decoder_graph(), decoder().describe("decoder"))
+
+
+@cache
+def windowed_loop() -> Loop:
+    return Loop.of(windowed_graph(), windowed().describe("windowed"))
 
 
 @cache

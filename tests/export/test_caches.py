@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from rich.console import Console
 from torch.nn.functional import scaled_dot_product_attention
@@ -21,6 +22,7 @@ from headrace.export.parity import LIGHT, TOLERANCE, strain, verify
 from headrace.export.runners import runtime
 from headrace.export.streams import Named, Runner
 from headrace.spec import FILLED, LENGTHS, PAST, Cache, Chunk, Input, ModelSpec, Output
+from headrace.training.models import Decoder, SequenceModel
 
 from .decoders import (
     Ids,
@@ -30,7 +32,12 @@ from .decoders import (
     start_graph,
     translator,
     translator_graph,
+    windowed,
+    windowed_graph,
+    windowed_loop,
 )
+
+Logits = NDArray[np.float32]
 
 
 def texts(*lengths: int) -> list[Ids]:
@@ -39,13 +46,15 @@ def texts(*lengths: int) -> list[Ids]:
 
 
 @torch.no_grad()
-def alone(text: Ids) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def alone(text: Ids, model: Decoder | None = None) -> Logits:
     """The truth: one sequence, whole, in eager PyTorch."""
-    y, _ = decoder()(torch.from_numpy(text), torch.tensor([len(text)]), decoder().initial_state(1))
-    return y.numpy()
+    model = model or decoder()
+    y, _ = model(torch.from_numpy(text), torch.tensor([len(text)]), model.initial_state(1))
+    logits: Logits = y.numpy()
+    return logits
 
 
-def streamed(loop: Loop, rows: list[Ids], sizes: list[int]) -> list[np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
+def streamed(loop: Loop, rows: list[Ids], sizes: list[int]) -> list[Logits]:
     """Sequences of one length side by side, in chunks of `sizes`."""
     decoding, parts = loop.open(len(rows)), []
     for part in np.split(np.arange(len(rows[0])), np.cumsum(sizes)[:-1]):
@@ -53,9 +62,9 @@ def streamed(loop: Loop, rows: list[Ids], sizes: list[int]) -> list[np.ndarray[t
     return list(np.concatenate(parts, 1))
 
 
-def error(got: list[np.ndarray[tuple[int, int], np.dtype[np.float32]]], rows: list[Ids]) -> float:
-    want = [alone(row) for row in rows]
-    return max(np.abs(g - w).max() / np.abs(w).max() for g, w in zip(got, want, strict=True))
+def error(got: list[Logits], rows: list[Ids], model: Decoder | None = None) -> float:
+    want = [alone(row, model) for row in rows]
+    return float(max(np.abs(g - w).max() / np.abs(w).max() for g, w in zip(got, want, strict=True)))
 
 
 def test_the_graph_names_its_caches_and_carries_none() -> None:
@@ -65,6 +74,7 @@ def test_the_graph_names_its_caches_and_carries_none() -> None:
     attributes = [{a.name: helper.get_attribute_value(a) for a in node.attribute} for node in nodes]
     assert [a["cache"].decode() for a in attributes] == [cache.name for cache in spec.caches] == ["layer0", "layer1"]
     assert {(a["heads"], a["kv_heads"], round(a["scale"], 5)) for a in attributes} == {(2, 2, round(8**-0.5, 5))}
+    assert {a["window"] for a in attributes} == {0}
     assert [i.name for i in graph.graph.input] == ["tokens", LENGTHS, PAST]
     assert [o.name for o in graph.graph.output] == ["logits"]
     check(graph, spec)
@@ -107,9 +117,39 @@ def test_rows_of_different_lengths_and_pasts_share_a_step() -> None:
     assert error(got, rows) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["decoder", "translator"])
+@pytest.mark.parametrize("sizes", [[1] * 12, [12], [5, 1, 6], [2, 10]], ids=str)
+def test_a_window_slides_the_same_in_chunks_of_any_length(sizes: list[int]) -> None:
+    rows = texts(12, 12)
+    assert error(streamed(windowed_loop(), rows, sizes), rows, windowed()) < TOLERANCE
+
+
+def test_a_graph_without_its_window_shows() -> None:
+    graph, spec, rows = onnx.ModelProto(), windowed().describe("windowed"), texts(12, 12)
+    graph.CopyFrom(windowed_graph())
+    for node in neutral(graph):
+        (about,) = [a for a in node.attribute if a.name == "window"]
+        assert about.i == 3
+        about.i = 4
+    assert error(streamed(Loop.of(graph, spec), rows, [4, 4, 4]), rows, windowed()) > 0.05
+
+
+def test_a_windowed_sequence_goes_on_for_ever() -> None:
+    (row,) = texts(100)
+    assert windowed_loop().spec.longest is None
+    assert error(streamed(windowed_loop(), [row], [1, 40, 3, 56]), [row], windowed()) < TOLERANCE
+
+
+MODELS = {
+    "decoder": (decoder, decoder_graph),
+    "translator": (translator, translator_graph),
+    "windowed": (windowed, windowed_graph),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_the_parity_grid_holds_and_can_fail(name: str, console: Console) -> None:
-    model, graph = (decoder(), decoder_graph()) if name == "decoder" else (translator(), translator_graph())
+    model, graph = (make() for make in MODELS[name])
+    assert isinstance(model, SequenceModel) and isinstance(graph, onnx.ModelProto)
     report = verify(model, graph, model.describe("tiny"), grid=LIGHT, console=console)
     assert report.parity.error < TOLERANCE
     assert {"state forgotten", "lengths misplaced"} == set(report.controls)

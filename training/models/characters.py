@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from headrace.spec import Chunk, Input, ModelSpec, Output, Text
+from headrace.spec import Chunk, Generation, Input, ModelSpec, Output, Text
 
 from ..ragged import RaggedRNN, State
 from .base import SequenceModel, carried
@@ -37,4 +37,5 @@ class CharacterModel(SequenceModel):
             states=(carried("h", rnn.num_layers, rnn.hidden_size),),
             chunk=Chunk(longest=LONGEST),
             text=Text(symbols=self.symbols),
+            generation=Generation(output="logits"),
         )

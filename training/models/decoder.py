@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from headrace.spec import PAST, Cache, Chunk, Input, ModelSpec, Output, Text
+from headrace.spec import PAST, Cache, Chunk, Generation, Input, ModelSpec, Output, Text
 
 from ..cached import CachedAttention, Rotary, fresh
 from ..ragged import State
@@ -19,17 +19,29 @@ class Decoder(SequenceModel):
     """Token ids → blocks of causal attention → logits of the next token (Radford et al. 2018).
 
     Norms stand before the sublayers (Xiong et al. 2020); places are told by turning queries and keys (Su et al. 2021).
-    A picture is a text too: whatever can be written in `symbols` can be learnt. No sequence is over `longest` tokens.
+    A picture is a text too: whatever can be written in `symbols` can be learnt. No sequence is over `longest` tokens;
+    with a `window`, each token sees so many, its own among them, and `longest` may be None: a text can go on for ever.
     """
 
     def __init__(
-        self, symbols: str, width: int, heads: int, layers: int, longest: int, dropout: float = 0.0, task: str = NEXT
+        self,
+        symbols: str,
+        width: int,
+        heads: int,
+        layers: int,
+        longest: int | None,
+        dropout: float = 0.0,
+        task: str = NEXT,
+        window: int | None = None,
     ) -> None:
         super().__init__()
-        self.symbols, self.longest, self.task = tuple(symbols), longest, task
+        chunk = longest or window
+        if chunk is None:
+            raise ValueError("a decoder whose sequences have no end needs a window")
+        self.symbols, self.longest, self.chunk, self.task = tuple(symbols), longest, chunk, task
         self.embed = embedding(len(symbols), width)
         self.rotary = Rotary(width // heads)
-        caches = [Cache(name=f"layer{k}", heads=heads, width=width // heads) for k in range(layers)]
+        caches = [Cache(name=f"layer{k}", heads=heads, width=width // heads, window=window) for k in range(layers)]
         self.blocks = nn.ModuleList(Block(width, cache, layers, dropout) for cache in caches)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, len(symbols))
@@ -59,8 +71,9 @@ class Decoder(SequenceModel):
             outputs=(Output(name="logits", dtype="float32", shape=(count,), time=True, labels=self.symbols),),
             caches=self.caches,
             longest=self.longest,
-            chunk=Chunk(longest=self.longest),
+            chunk=Chunk(longest=self.chunk),
             text=Text(symbols=self.symbols),
+            generation=Generation(output="logits"),
         )
 
 

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from headrace.spec import PAST, Cache, Chunk, Input, ModelSpec, Output, Start, Text
+from headrace.spec import PAST, Cache, Chunk, Generation, Input, ModelSpec, Output, Start, Text
 
 from ..cached import CachedAttention, CrossAttention, Rotary, filled, fresh
 from ..ragged import RaggedAttention, State
@@ -33,7 +33,7 @@ class Translator(StartedModel):
 
     Vaswani et al. 2017, figure 1, with norms before the sublayers (Xiong et al. 2020); queries and keys are
     turned (Su et al. 2021), between source and target too: how far a letter is from the place that is written tells
-    much. Symbol 0 of the target begins and ends a translation.
+    much. Symbol 0 of the target begins and ends a translation; written, `separator` stands between two symbols.
     """
 
     def __init__(
@@ -46,9 +46,11 @@ class Translator(StartedModel):
         decoder: int,
         longest: int,
         dropout: float = 0.0,
+        separator: str = " ",
     ) -> None:
         super().__init__()
         self.source, self.symbols, self.longest = tuple(source), tuple(symbols), longest
+        self.separator = separator
         self.read = embedding(len(source), width)
         self.encoder = nn.ModuleList(SourceLayer(width, heads, encoder, dropout) for _ in range(encoder))
         self.norm_source = nn.LayerNorm(width)
@@ -94,6 +96,8 @@ class Translator(StartedModel):
             longest=self.longest,
             start=Start(inputs=(letters,), longest=self.longest, text=Text(symbols=self.source)),
             chunk=Chunk(longest=self.longest),
+            text=Text(symbols=self.symbols, separator=self.separator),
+            generation=Generation(output="logits", begin=0, end=0),
         )
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from headrace.spec import FILLED, PAST
+from headrace.errors import ConfigurationError
+from headrace.spec import FILLED, PAST, Generation
 from headrace.training.models import Config, Decoder, Translator, build
 from headrace.training.ragged import State
 
@@ -17,7 +18,9 @@ TRANSLATOR: Config = {
     "symbols": [".", "X", "Y", "Z", "W"],
     **{"width": 16, "heads": 2, "encoder": 1, "decoder": 2, "longest": 32},
 }
-CONFIGS = {"decoder": DECODER, "translator": TRANSLATOR}
+WINDOW = 3
+WINDOWED: Config = DECODER | {"longest": None, "window": WINDOW}
+CONFIGS = {"decoder": DECODER, "translator": TRANSLATOR, "windowed": WINDOWED}
 SOURCES = (4, 7, 1)
 
 
@@ -96,6 +99,25 @@ def test_no_token_sees_what_comes_behind_it() -> None:
     close(alone(model, changed)[:5], alone(model, x)[:5])
 
 
+def test_a_window_hides_what_is_older() -> None:
+    """Through two layers a token reaches back twice the window, less the token itself; just so far, and no further."""
+    model, x, reach = made(WINDOWED), text(12), 2 * (WINDOW - 1)
+    for place, seen in ((11 - reach - 1, False), (11 - reach, True)):
+        changed = x.clone()
+        changed[place] = (x[place] + 1) % 5
+        assert bool((alone(model, changed)[-1] - alone(model, x)[-1]).abs().max() > 1e-3) is seen
+
+
+def test_a_window_as_long_as_the_text_hides_nothing() -> None:
+    wide = made(DECODER | {"window": 9})
+    close(alone(wide, text(9)), alone(made(DECODER), text(9)))
+
+
+def test_a_text_without_end_needs_a_window() -> None:
+    with pytest.raises(ConfigurationError, match="needs a window"):
+        build(DECODER | {"longest": None})
+
+
 def test_the_source_matters_and_its_padding_does_not() -> None:
     model, x = made(TRANSLATOR), text(6)
     assert (alone(model, x, 0) - alone(model, x, 1)).abs().max() > 0.1
@@ -116,9 +138,18 @@ def test_a_translation_begins_with_a_source() -> None:
 def test_the_description_names_every_cache(config: Config) -> None:
     model = made(config)
     spec, state = model.describe("any"), begun(model, [0, 1])
-    assert spec.stateful and spec.longest == 32 and not spec.states
+    assert spec.stateful and spec.longest == config["longest"] and not spec.states
+    assert {c.window for c in spec.caches if not c.filled} == {config.get("window")}
     assert {n for c in spec.caches for n in (c.keys, c.values)} == state.keys() - {PAST, FILLED}
     assert {(c.heads, c.width) for c in spec.caches} == {(2, 8)}
     assert spec.counts == ((PAST,) if spec.start is None else (PAST, FILLED))
     if spec.start is not None:
         assert [o.name for o in spec.started().outputs] == [f"cross{k}.{n}" for k in (0, 1) for n in ("keys", "values")]
+
+
+@pytest.mark.parametrize(("config", "token", "separator"), [(DECODER, None, ""), (TRANSLATOR, 0, " ")])
+def test_the_description_says_how_a_text_goes_on(config: Config, token: int | None, separator: str) -> None:
+    spec = made(config).describe("any")
+    assert spec.generation == Generation(output="logits", begin=token, end=token)
+    assert spec.text is not None and spec.text.separator == separator
+    assert len(spec.text.symbols) == spec.inputs[0].vocabulary
