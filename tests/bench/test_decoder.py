@@ -1,0 +1,28 @@
+"""The reference decoder: one file, the same weights every time, and texts that tell one answer from another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from headrace.bench.decoder import LAYERS, LONGEST, NAME, SYMBOLS, decoder, reference_decoder
+from headrace.contract import read_model
+from headrace.export.decode import Loop, generate, likeliest
+
+
+def test_it_is_exported_once_and_writes_various_texts(tmp_path: Path) -> None:
+    file = reference_decoder(tmp_path)
+    written = file.stat().st_mtime_ns
+    assert reference_decoder(tmp_path).stat().st_mtime_ns == written
+    _, spec = read_model(file)
+    assert (spec.name, spec.longest, len(spec.caches)) == (NAME, LONGEST, LAYERS)
+    prompts = [np.arange(5), np.arange(30)]
+    texts = generate(Loop.load(file).open(2), prompts, 40, likeliest)
+    assert texts.max() < len(SYMBOLS)
+    assert min(len(set(text)) for text in texts.tolist()) > 5
+
+
+def test_the_weights_are_the_same_every_time() -> None:
+    one, other = decoder().state_dict(), decoder().state_dict()
+    assert all(one[name].equal(other[name]) for name in one)
