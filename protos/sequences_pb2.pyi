@@ -191,16 +191,16 @@ class GenerateRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., copies: _Optional[int] = ..., most: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., timeout_us: _Optional[int] = ...) -> None: ...
 
 class Prompt(_message.Message):
-    __slots__ = ("text", "tokens", "source_text", "source_tokens")
+    __slots__ = ("text", "tokens", "source_text", "source")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_TEXT_FIELD_NUMBER: _ClassVar[int]
-    SOURCE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     text: str
     tokens: _containers.RepeatedScalarFieldContainer[int]
     source_text: str
-    source_tokens: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., source_text: _Optional[str] = ..., source_tokens: _Optional[_Iterable[int]] = ...) -> None: ...
+    source: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, text: _Optional[str] = ..., tokens: _Optional[_Iterable[int]] = ..., source_text: _Optional[str] = ..., source: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Sampling(_message.Message):
     __slots__ = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
@@ -254,12 +254,14 @@ class ForkRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., tenant: _Optional[str] = ..., id: _Optional[str] = ..., copies: _Optional[_Iterable[str]] = ..., incarnation: _Optional[int] = ...) -> None: ...
 
 class ForkReply(_message.Message):
-    __slots__ = ("position", "version")
+    __slots__ = ("position", "version", "error")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     position: int
     version: str
-    def __init__(self, position: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    error: Error
+    def __init__(self, position: _Optional[int] = ..., version: _Optional[str] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class ModelsRequest(_message.Message):
     __slots__ = ()

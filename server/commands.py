@@ -126,10 +126,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """tokens [time] int64, may be empty where the spec has a token to begin with; source as in Open."""
+    """tokens [time] int64, may be empty where the spec has a token to begin with; source as in Open.
+
+    number: its place in its caller's request, of which a lane may have a part alone. The seeds of its texts follow from
+    it, so that they do not depend on the lanes.
+    """
 
     tokens: Rows
     source: tuple[Array, ...] = ()
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,8 @@ class Barrier:
     done: Callable[[], object]
 
 
-#: What is answered by admission; a barrier is the lane's own affair.
-Request = Open | Step | NamedSteps | Cancel | Fork | Generate | Close | Leave
+#: What is answered by admission.
+Admitted = Open | Step | NamedSteps | Cancel | Close | Leave
+#: What somebody asks for; a barrier is the lane's own affair.
+Request = Admitted | Fork | Generate
 Command = Request | Barrier
