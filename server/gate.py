@@ -6,7 +6,7 @@ import asyncio
 
 from headrace.errors import InvalidInput, Overloaded
 
-from .commands import Barrier, Cancel, Close, Command, Leave, NamedSteps, Open, Step
+from .commands import Barrier, Cancel, Close, Command, Fork, Generate, Leave, NamedSteps, Open, Step
 
 
 def weight(command: Command) -> int:
@@ -14,8 +14,10 @@ def weight(command: Command) -> int:
     match command:
         case Step(steps) | NamedSteps(steps):
             return len(steps)
-        case Cancel() | Close():
+        case Cancel() | Close() | Fork():
             return len(command.keys)
+        case Generate(prompts=prompts, copies=copies):
+            return len(prompts) * copies
         case Open():
             return 1
         case Leave() | Barrier():

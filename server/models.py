@@ -8,7 +8,7 @@ from zlib import crc32
 from headrace.errors import HeadraceError, Unavailable, UnknownModel
 from headrace.spec import ModelSpec
 
-from .commands import Command, NamedSteps, Open, Step
+from .commands import Command, Fork, Generate, NamedSteps, Open, Step
 from .device import Device
 from .gate import Gate, weight
 from .lane import Lane
@@ -16,10 +16,13 @@ from .sequences import Name
 from .steps import Answers, steps_answered
 
 #: Commands that ask for work; the others end it.
-WORK = (Step, NamedSteps, Open)
+WORK = (Step, NamedSteps, Open, Fork, Generate)
 
 #: Characters of a client's name in a message: what it sent may be as large as a frame.
 LONGEST_NAME = 128
+
+#: Parts an id: what stands before the first one decides the lane, so that a sequence's forks find it in their own.
+MARK = "~"
 
 
 class Model:
@@ -45,14 +48,15 @@ class Model:
         if name is None:
             self._next += 1
             return self.lanes[self._next % len(self.lanes)]
-        return self.lanes[crc32("\0".join(name).encode()) % len(self.lanes)]
+        tenant, id = name
+        return self.lanes[crc32(f"{tenant}\0{root(id)}".encode()) % len(self.lanes)]
 
     def holds(self, name: Name) -> bool:
         """Whether the sequence is live here. A look from outside its thread: true a moment ago."""
         return name in self.lane(name).state.sequences.names
 
     def submit(self, lane: Lane, command: Command) -> None:
-        """The one way into a lane. Steps count until they are answered; opens, cancels and closes until `handled`.
+        """The one way into a lane. Steps count until they are answered, all else that counts until it is `handled`.
 
         Raises at once, without effect, for what asks for work: Overloaded or Unavailable, or InvalidInput for more rows
         than may ever be queued. What ends work always passes.
@@ -64,13 +68,13 @@ class Model:
         lane.post(command)
 
     def enter(self, steps: int) -> None:
-        """Counts steps that will be posted to a lane soon, as `submit` does those that it posts; raises as it does."""
+        """Counts what will be posted to lanes soon, as `submit` does what it posts; raises as it does."""
         if self.draining:
             raise Unavailable("the server is shutting down; go on with another replica", retry_after=1.0)
         self._gate.enter(steps)
 
     def handled(self, weight: int) -> None:
-        """Opens, cancels and closes of that weight were handled: whoever submitted them learnt it by a Barrier."""
+        """What had that weight was handled: its caller learnt it by a Barrier or, of texts, by their endings."""
         self._gate.leave(weight)
 
     async def answered(self) -> None:
@@ -82,6 +86,11 @@ class Model:
         self._gate.leave(sum([steps_answered(answer) for _, answer in answers]))
         for sink, answer in answers:
             sink.deliver(answer)
+
+
+def root(id: str) -> str:
+    """What all forks of a sequence, and their forks, share of its id."""
+    return id.partition(MARK)[0]
 
 
 def shortened(name: str) -> str:

@@ -18,7 +18,9 @@ CEILING = 300
 #: What measurements leave, environments of other servers among it: none of the project's code.
 RESULTS = "bench/results"
 
-LEAVES = tuple(f"headrace.{leaf}" for leaf in ("spec", "parts", "errors", "ragged", "contract", "foreign", "dtypes"))
+LEAVES = tuple(
+    f"headrace.{leaf}" for leaf in ("spec", "parts", "errors", "ragged", "contract", "foreign", "dtypes", "symbols")
+)
 CLIENT = (*LEAVES, "headrace.protos", "headrace.client")
 
 #: Module or package → what it may import of the project besides itself; the longest name that fits counts.

@@ -81,7 +81,7 @@ def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, n
         names = ", ".join(i.name for i in spec.inputs)
         raise InvalidInput(f"{spec.name} takes {len(spec.inputs)} inputs ({names}), the frame has {len(steps.values)}")
     tokens, rows = columns.tokens, len(keys)
-    values = tuple([_values(cells, given, tokens) for cells, given in zip(steps.values, spec.inputs, strict=True)])
+    values = tuple([read_values(cells, given, tokens) for cells, given in zip(steps.values, spec.inputs, strict=True)])
     deadlines = _deadlines(steps, rows, now)
     return Steps(sink, keys, no_numbers(rows), positions, lengths, acked, deadlines, now, values)
 
@@ -106,11 +106,12 @@ def _column(cells: bytes, dtype: np.dtype[np.generic], name: str) -> Array:
         raise InvalidInput(f"column {name} is cut short: {len(cells)} bytes hold no whole {dtype.name}") from None
 
 
-def _values(cells: bytes, given: Input, tokens: int) -> Array:
+def read_values(cells: bytes, given: Input, tokens: int) -> Array:
+    """[tokens, *shape]. Raises InvalidInput if the bytes do not fit."""
     need = tokens * prod(given.shape) * CELLS[given.dtype].itemsize
     if len(cells) != need:
         shape = f"[{tokens}, {', '.join(map(str, given.shape))}]" if given.shape else f"[{tokens}]"
-        raise InvalidInput(f"{given.name} must be {given.dtype} {shape}, {need} bytes; the frame has {len(cells)}")
+        raise InvalidInput(f"{given.name} must be {given.dtype} {shape}, {need} bytes; got {len(cells)}")
     return np.frombuffer(cells, CELLS[given.dtype]).reshape(tokens, *given.shape)
 
 
@@ -155,7 +156,7 @@ def write_reply(answers: Iterable[Answer]) -> pb.Reply:
                     key=answer.key, version=answer.version, position=answer.position, resumed=answer.resumed
                 )
             case Failed():
-                reply.errors.append(_error(answer))
+                reply.errors.append(write_error(answer.error, answer.key, answer.position))
             case Closed():
                 closed += answer.keys
     if closed:
@@ -163,11 +164,11 @@ def write_reply(answers: Iterable[Answer]) -> pb.Reply:
     return reply
 
 
-def _error(answer: Failed) -> pb.Error:
-    error = answer.error
+def write_error(error: HeadraceError, key: int | None = None, position: int | None = None) -> pb.Error:
+    """What is told of an error inside a message."""
     return pb.Error(
-        key=answer.key,
-        position=answer.position,
+        key=key,
+        position=position,
         code=error_code(error),
         message=message(error),
         expected_position=error.expected_position,

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
+from typing import TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from headrace.protos import sequences_pb2 as pb
 
 from ..gate import Gate
 from ..models import Models
 from .errors import abort, our_fault
+from .fork import fork
 from .frames import Malformed
+from .generate import GenerateCalls
 from .stream import Stream
 
 SERVICE = "headrace.v1.Sequences"
+
+M = TypeVar("M", bound=Message)
 
 
 class SequencesService:
@@ -30,34 +36,37 @@ class SequencesService:
             clock,
         )
         self._streams: set[Stream] = set()
+        self._generate = GenerateCalls(models, clock)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """To be added to a `grpc.aio` server."""
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Stream": grpc.stream_stream_rpc_method_handler(self._stream, self._decode, pb.Reply.SerializeToString),
-                "Models": grpc.unary_unary_rpc_method_handler(
-                    self._list, pb.ModelsRequest.FromString, pb.ModelsReply.SerializeToString
-                ),
-            },
-        )
+        unary, streamed = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+        frames, asked = partial(self._decode, pb.Request), partial(self._decode, pb.GenerateRequest)
+        calls = {
+            "Stream": grpc.stream_stream_rpc_method_handler(self._stream, frames, pb.Reply.SerializeToString),
+            "Generate": streamed(self._generate.handle, asked, pb.GenerateReply.SerializeToString),
+            "Fork": unary(self._fork, pb.ForkRequest.FromString, pb.ForkReply.SerializeToString),
+            "Models": unary(self._list, pb.ModelsRequest.FromString, pb.ModelsReply.SerializeToString),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, calls)
 
     def finish(self) -> None:
         """Every stream writes what is answered, and ends."""
         for stream in self._streams:
             stream.finish()
 
-    def _decode(self, message: bytes) -> pb.Request | Malformed:
-        """What is no frame is told to the client in a reply; an exception here would end its stream."""
+    def _decode(self, kind: type[M], message: bytes) -> M | Malformed:
+        """What is none is told to the client in words; an exception here would end its call without."""
         if len(message) > self._frame_bytes:
             return Malformed(
-                f"a frame of {len(message)} bytes is over the limit of {self._frame_bytes}; send fewer rows in each"
+                f"a message of {len(message)} bytes is over the limit of {self._frame_bytes}; send fewer rows in each"
             )
         try:
-            return pb.Request.FromString(message)
+            return kind.FromString(message)
         except DecodeError:
-            return Malformed(f"a frame of {len(message)} bytes is cut short or no Request; none of it was applied")
+            return Malformed(
+                f"a message of {len(message)} bytes is cut short or no {kind.DESCRIPTOR.name}; none of it was applied"
+            )
 
     async def _stream(
         self, requests: AsyncIterator[pb.Request | Malformed], context: grpc.aio.ServicerContext
@@ -75,6 +84,9 @@ class SequencesService:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
         finally:
             self._streams.discard(stream)
+
+    async def _fork(self, request: pb.ForkRequest, context: grpc.aio.ServicerContext) -> pb.ForkReply:
+        return await fork(self._models, request)
 
     async def _list(self, request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
         reply = pb.ModelsReply(frame_bytes=self._frame_bytes, frame_rows=self._connection_rows)

@@ -32,6 +32,7 @@ from .frames import (
 )
 from .keys import Keys, Route
 from .names import check_id, check_name
+from .sources import read_source
 
 log = logging.getLogger(__name__)
 
@@ -166,9 +167,10 @@ class Stream:
             if model.spec.stateful:
                 check_id(open_.id)
             mode = read_mode(open_.mode)
+            source = read_source(open_.source, model.spec)
             route = Route(model, model.lane(name) if model.spec.stateful else None)
             self._keys.claim(open_.key, route)
-            self._post(model, route.pick(), Open(self, open_.key, name, mode, open_.incarnation))
+            self._post(model, route.pick(), Open(self, open_.key, name, mode, open_.incarnation, source))
             self._keys.asked(open_.key)
         except HeadraceError as error:
             self._say(Failed(open_.key, None, error))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.errors import InvalidInput, Overloaded
-from headrace.server.commands import Barrier, Cancel, Close, Leave, Mode, Open, Step
+from headrace.server.commands import Barrier, Cancel, Close, Fork, Generate, Leave, Mode, Open, Prompt, Sampling, Step
 from headrace.server.gate import Gate, weight
 
 from .fakes import Heard, named_row, steps
@@ -24,10 +24,12 @@ def test_every_command_has_its_weight() -> None:
         Open(sink, 1, ("", "a"), Mode.FRESH, 1),
         Cancel(sink, three.astype(np.uint32), three),
         Close(sink, (1, 2, 3)),
+        Fork(sink, ("", "a"), (1, 2), (("", "a~1"), ("", "a~2")), 1),
+        Generate(sink, (Prompt(three),) * 2, 4, Sampling(), 5, (), 0.0, 0.0),
         Leave(sink),
         Barrier(list),
     ]
-    assert [weight(command) for command in commands] == [2, 1, 1, 3, 3, 0, 0]
+    assert [weight(command) for command in commands] == [2, 1, 1, 3, 3, 2, 8, 0, 0]
 
 
 def test_what_does_not_fit_is_refused_without_effect() -> None:

@@ -52,7 +52,7 @@ def test_up_to_the_hard_limit_it_is_an_error_and_the_stream_goes_on(models: Path
         await wire.ask(step(0), 1)
         (error,) = (await wire.ask(b"\0" * size, 1)).errors
         assert (error.code, error.HasField("key")) == (pb.INVALID_INPUT, False)
-        assert f"a frame of {size} bytes is over the limit of {FRAME_BYTES}" in error.message
+        assert f"a message of {size} bytes is over the limit of {FRAME_BYTES}" in error.message
         assert positions(await wire.ask(step(1), 1)) == [1]
 
     with_server(models, tmp_path, test)

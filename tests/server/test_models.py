@@ -50,6 +50,14 @@ def test_a_sequence_has_one_lane_and_the_others_take_turns() -> None:
     assert {model.lane(None) for _ in range(3)} == set(lanes)
 
 
+def test_all_forks_of_a_sequence_live_in_its_lane() -> None:
+    lanes = [PostedLane() for _ in range(5)]
+    model = served(*lanes)
+    for n in range(20):
+        assert len({model.lane(("t", f"{n}{fork}")) for fork in ("", "~", "~1", "~x~2")}) == 1
+    assert len({model.lane(("t", f"{n}~")) for n in range(50)}) == 5
+
+
 def test_a_live_sequence_stays_with_its_version() -> None:
     clock = Clock()
     lanes = [sum_lane(clock) for _ in range(2)]

@@ -1,0 +1,64 @@
+"""`headrace.v1.Sequences.Generate`: texts, written by the lanes, streamed as they grow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from math import inf
+
+import grpc
+
+from headrace.errors import HeadraceError, InvalidInput
+from headrace.protos import sequences_pb2 as pb
+
+from ..models import Model, Models
+from .errors import abort, our_fault
+from .frames import Malformed
+from .generate_request import Reader
+from .inference import time_left
+from .texts import Texts
+
+log = logging.getLogger(__name__)
+
+
+class GenerateCalls:
+    """Mutable: `_readers`, of each model from its first call on. clock: monotonic seconds."""
+
+    def __init__(self, models: Models, clock: Callable[[], float]) -> None:
+        self._models, self._clock = models, clock
+        self._readers: dict[Model, Reader] = {}
+
+    def __repr__(self) -> str:
+        return f"GenerateCalls({self._models!r})"
+
+    async def handle(self, request: pb.GenerateRequest | Malformed, context: grpc.aio.ServicerContext) -> None:
+        """One call. What is wrong with all of it is its status; what is wrong with one text is in a reply."""
+        try:
+            await self._stream(request, context)
+        except HeadraceError as error:
+            self._models.refused(error)
+            await abort(context, error)
+        except Exception as error:
+            log.exception("a call for texts failed")
+            await abort(context, our_fault(error))
+
+    async def _stream(self, request: pb.GenerateRequest | Malformed, context: grpc.aio.ServicerContext) -> None:
+        if isinstance(request, Malformed):
+            raise InvalidInput(request.reason)
+        model, now = self._models.find(request.model, request.version), self._clock()
+        texts = Texts(model)
+        texts.begin(self._reader(model), request, now, now + min(_timeout(request), time_left(context)))
+        try:
+            await texts.send(context.write)
+        finally:
+            texts.leave()
+
+    def _reader(self, model: Model) -> Reader:
+        if model not in self._readers:
+            self._readers[model] = Reader.of(model.spec)
+        return self._readers[model]
+
+
+def _timeout(request: pb.GenerateRequest) -> float:
+    """Seconds."""
+    return request.timeout_us * 1e-6 if request.timeout_us else inf

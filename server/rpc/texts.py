@@ -1,0 +1,101 @@
+"""The texts of one call: handed to one or several lanes, gathered as they grow, and sent together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from headrace.errors import HeadraceError, InvalidInput, Overloaded
+from headrace.protos import sequences_pb2 as pb
+
+from ..commands import Prompt
+from ..models import Model
+from ..steps import Ending
+from .drafts import Drafts, Place
+from .generate_request import Reader, copies_of, most_of, texts_of
+from .portion import Portion
+
+
+class Texts:
+    """The texts of one call.
+
+    Mutable: `_drafts`; `_writing`, how many texts go on; `_fault`, what ends the call before they have ended.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._portions: list[Portion] = []
+        self._drafts, self._writing = Drafts(), 0
+        self._fault: HeadraceError | None = None
+        self._changed = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"Texts({self._portions}, writing={self._writing}, {self._drafts!r})"
+
+    def begin(self, reader: Reader, request: pb.GenerateRequest, arrived: float, deadline: float) -> None:
+        """Hands the texts to the lanes. Raises InvalidInput, or as `Model.enter` does, without effect."""
+        most, count = most_of(request, reader.spec), texts_of(request)
+        if not count:
+            raise InvalidInput("there is no prompt; an empty one asks for a text from the beginning")
+        self._model.enter(count)
+        try:
+            prompts = list(reader.prompts(request))
+        except BaseException:
+            self._model.handled(count)
+            raise
+        self._writing = count
+        self._refuse(prompts, copies_of(request))
+        self._portions = self._spread([p for p in prompts if isinstance(p, Prompt)], copies_of(request))
+        for portion in self._portions:
+            portion.post(request, most, arrived, deadline)
+
+    def wrote(self, place: Place, tokens: Sequence[int], text: str, ending: Ending | None) -> None:
+        """What was added to one text."""
+        self._draft(partial(self._drafts.add, place, tokens, text, ending))
+
+    def failed(self, place: Place, error: HeadraceError) -> None:
+        """One text, which has ended with it."""
+        self._draft(partial(self._drafts.fail, place, error))
+
+    def ended(self, texts: int) -> None:
+        self._writing -= texts
+        self._changed.set()
+
+    async def send(self, write: Callable[[pb.GenerateReply], Awaitable[None]]) -> None:
+        """What has come is written together, until all texts have ended. Raises Overloaded if too much is unread."""
+        while self._writing or self._drafts:
+            await self._changed.wait()
+            self._changed.clear()
+            for reply in self._drafts.take():
+                await write(reply)
+            if self._fault is not None:
+                raise self._fault
+
+    def leave(self) -> None:
+        """The call is over: what is still written for it is dropped."""
+        for portion in self._portions:
+            portion.leave()
+
+    def _refuse(self, prompts: Sequence[Prompt | HeadraceError], copies: int) -> None:
+        for number, error in enumerate(prompts):
+            if isinstance(error, HeadraceError):
+                self._model.handled(copies)
+                self.ended(copies)
+                for copy in range(copies):
+                    self.failed((number, copy), error)
+
+    def _spread(self, prompts: Sequence[Prompt], copies: int) -> list[Portion]:
+        """Over the lanes in turn; all continuations of a prompt in one, where it is read once."""
+        count = min(len(self._model.lanes), len(prompts))
+        lanes = [self._model.lane(None) for _ in range(count)]
+        parts = [tuple(prompts[turn::count]) for turn in range(count)]
+        return [Portion(self, self._model, lane, part, copies) for lane, part in zip(lanes, parts, strict=True)]
+
+    def _draft(self, add: Callable[[], None]) -> None:
+        if self._fault is None:
+            try:
+                add()
+            except Overloaded as error:
+                self._fault = error
+            self._changed.set()
