@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -15,11 +16,12 @@ from headrace.spec import ModelSpec
 
 from .batch import Batch, Outcome
 from .device import Device
-from .graph import SLOTS, arena_in, reader, with_arenas
+from .graph import READ, SLOTS, WRITE, arena_in, arena_out, copier, reader, with_arenas
 from .memory import arena
 from .pieces import Piece
 from .placement import described, strays
 from .prepared import Calls
+from .sequences import FRESH
 from .steps import Array, Outputs, Rows
 
 PROVIDERS: dict[Device, list[str | tuple[str, dict[str, str]]]] = {
@@ -39,12 +41,13 @@ class OnnxEngine:
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec, slots: int, device: Device, threads: int = 1) -> None:
         wrapped = with_arenas(model, spec)
         self._spec, self._slots, self._timed = spec, slots, tuple(o.time for o in spec.outputs)
-        self._session = _session(wrapped.model, device, threads)
+        self._session = session(wrapped.model, device, threads)
         self._assert_placement(device)
         self._arenas = {piece: arena(piece, slots + 1, device) for piece in wrapped.pieces}
+        self._copies = Copies(wrapped.pieces, self._arenas, device)
         watched = wrapped.sums is not None
-        self._watch = Watch(_session(reader(wrapped.pieces), device, 1), self._arenas) if watched else None
-        maps = None if wrapped.maps is None else _session(wrapped.maps, "CPU", 1)
+        self._watch = Watch(session(reader(wrapped.pieces), device, 1), self._arenas) if watched else None
+        maps = None if wrapped.maps is None else session(wrapped.maps, "CPU", 1)
         self._calls = Calls(self._session, maps, wrapped, list(self._arenas.values()), spec, device)
 
     def __repr__(self) -> str:
@@ -75,17 +78,23 @@ class OnnxEngine:
         cells = [self._arenas[p].numpy()[: self._slots].reshape(self._slots, *p.joined) for p in pieces]
         return cells[0] if len(cells) == 1 else np.concatenate(cells, axis=1)
 
+    def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
+        """Raises ModelFailed: sequences of a model without caches begin with no source."""
+        raise ModelFailed(f"{self._spec.name}: has no start graph")
+
+    def fork(self, number: int, slot: int, length: int, numbers: Rows, slots: Rows) -> None:
+        """The state in `slot` is copied to `slots`; by the sequences' numbers nothing is kept here."""
+        self._copies.run(slot, slots)
+
+    def forget(self, numbers: Rows) -> None:
+        """By their numbers nothing is kept."""
+
     def placement(self) -> str:
         """Where the graph's nodes run, such as "CPU: 2 LSTM, 5 Gather"."""
         return described(self._nodes())
 
     def _nodes(self) -> Counter[tuple[str, str]]:
-        """How many of (device, operator)."""
-        return Counter(
-            (part.ep_name.removesuffix("ExecutionProvider"), node.op_type)
-            for part in self._session.get_provider_graph_assignment_info()
-            for node in part.get_nodes()
-        )
+        return nodes(self._session)
 
     def _assert_placement(self, device: Device) -> None:
         """Raises ConfigurationError if what does the work would run elsewhere, its inputs carried there and back."""
@@ -94,6 +103,26 @@ class OnnxEngine:
                 f"{self._spec.name}: {device} has no kernel for {', '.join(elsewhere)} as exported; "
                 "serve it with device cpu, or export it with an opset of at most 21"
             )
+
+
+class Copies:
+    """States copied from slot to slot, wherever the arenas lie."""
+
+    def __init__(self, parts: Sequence[Piece], arenas: dict[Piece, ort.OrtValue], device: Device) -> None:
+        self._arenas, self._device = arenas, device
+        self._session = session(copier(parts), device, 1) if parts else None
+
+    def run(self, slot: int, slots: Rows) -> None:
+        """The state in `slot` is in all of `slots` too. A sequence without a state, FRESH, has none to copy."""
+        if self._session is None or slot == FRESH or not len(slots):
+            return
+        binding = self._session.io_binding()
+        for name, cells in ((READ, np.full(len(slots), slot)), (WRITE, slots)):
+            binding.bind_cpu_input(name, cells.astype(np.int64))
+        for piece, value in self._arenas.items():
+            binding.bind_ortvalue_input(arena_in(piece), value)
+            binding.bind_ortvalue_output(arena_out(piece), value)
+        self._session.run_with_iobinding(binding)
 
 
 class Watch:
@@ -120,7 +149,17 @@ class Watch:
         return finite
 
 
-def _session(model: onnx.ModelProto, device: Device, threads: int) -> ort.InferenceSession:
+def nodes(of: ort.InferenceSession) -> Counter[tuple[str, str]]:
+    """How many of (device, operator)."""
+    return Counter(
+        (part.ep_name.removesuffix("ExecutionProvider"), node.op_type)
+        for part in of.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+    )
+
+
+def session(model: onnx.ModelProto, device: Device, threads: int) -> ort.InferenceSession:
+    """Raises ConfigurationError if the runtime cannot load the model."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = ERROR_LEVEL

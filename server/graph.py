@@ -59,7 +59,7 @@ def arena_out(piece: Piece) -> str:
 
 
 def with_arenas(model: onnx.ModelProto, spec: ModelSpec) -> Wrapped:
-    if not spec.states:
+    if not spec.stateful:
         return Wrapped(model, None, ())
     values = Values.of(model)
     parts = tuple(piece for state in spec.states for piece in pieces(state, values))
@@ -79,12 +79,35 @@ def reader(parts: Sequence[Piece]) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
 
 
+def copier(parts: Sequence[Piece]) -> onnx.ModelProto:
+    """READ and WRITE [rows] and the arenas → the arenas, the states of some slots in others too."""
+    axes = numpy_helper.from_array(np.array([1], np.int64), f"{COLUMN}:axes")
+    copies = [
+        node
+        for p in parts
+        for node in (
+            helper.make_node("Gather", [arena_in(p), READ], [f"{p.name}:cells"], axis=0),
+            helper.make_node("ScatterND", [arena_in(p), COLUMN, f"{p.name}:cells"], [arena_out(p)]),
+        )
+    ]
+    control = [helper.make_tensor_value_info(name, TensorProto.INT64, ["rows"]) for name in (READ, WRITE)]
+    graph = helper.make_graph(
+        [helper.make_node("Unsqueeze", [WRITE, axes.name], [COLUMN]), *copies],
+        "copier",
+        [*control, *(_arena(p, arena_in(p)) for p in parts)],
+        [_arena(p, arena_out(p)) for p in parts],
+        [axes],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+
+
 def _wrapped(model: onnx.ModelProto, spec: ModelSpec, parts: Sequence[Piece]) -> onnx.ModelProto:
     graph = model.graph
     ins, outs = {s.input for s in spec.states}, {s.output for s in spec.states}
     inner = [node for node in graph.node if not _replaced(node, parts)]
     arenas_in, arenas_out = ([_arena(p, name(p)) for p in parts] for name in (arena_in, arena_out))
-    control = [helper.make_tensor_value_info(name, TensorProto.INT64, ["rows"]) for name in (READ, WRITE)]
+    slots = (READ, WRITE) if parts else ()  # a model of caches alone carries no state
+    control = [helper.make_tensor_value_info(name, TensorProto.INT64, ["rows"]) for name in slots]
     wrapped = helper.make_graph(
         [*map(_read, parts), *inner, *_write_index(parts), *map(_write, parts), *_sums(parts)],
         graph.name,
@@ -115,6 +138,8 @@ def _read(piece: Piece) -> onnx.NodeProto:
 
 def _write_index(parts: Sequence[Piece]) -> Iterator[onnx.NodeProto]:
     """[rows, 1], and [rows, 1, 1] for those whose new values have an axis of one layer more than their arena."""
+    if not parts:
+        return
     yield helper.make_node("Unsqueeze", [WRITE, f"{COLUMN}:axes"], [COLUMN])
     if any(piece.flat for piece in parts):
         yield helper.make_node("Unsqueeze", [WRITE, f"{DEEP}:axes"], [DEEP])

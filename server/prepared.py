@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -27,27 +28,51 @@ Parts = Sequence[tuple[str, Cells]]
 """Names with dtypes and shapes."""
 
 
+class More(Protocol):
+    """What a call takes and gives beside the inputs, outputs and states of the spec; it is another one by its key."""
+
+    @property
+    def key(self) -> bytes: ...
+
+    def bind(self, binding: ort.IOBinding) -> None:
+        """To memory that stays."""
+
+    def given(self) -> Parts:
+        """Behind all else that is given."""
+
+    def fixed(self) -> Mapping[str, Array]:
+        """What hangs on the key and the lengths alone."""
+
+    def results(self) -> Parts:
+        """Behind all else that comes out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """What goes in, or what comes out: arrays in the first `size` bytes of a block."""
 
     block: Block
     size: int
+    names: tuple[str, ...]
     cells: tuple[Array, ...]
+
+    def named(self) -> dict[str, Array]:
+        return dict(zip(self.names, self.cells, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """given: for each input [tokens, ...], then, of a stateful model, the slots to read and to write, each [rows].
+    """given: for each input [tokens, ...], then, of a model with states, the slots to read and to write, each [rows].
 
     results: for each output; then, of a model that is watched, the sums of its new states [rows]. fixed: inputs that
-    hang on the lengths alone, whose memory is to outlive the call.
+    hang on the lengths alone, whose memory is to outlive the call. slots: where READ stands among what is given.
     """
 
     binding: ort.IOBinding
     given: Side
     results: Side
     fixed: tuple[ort.OrtValue, ...]
+    slots: int | None
 
     def fill(self, batch: Batch, initial: int) -> None:
         """initial: the slot that fresh rows read. Raises ValueError or TypeError for a wrong shape or dtype."""
@@ -55,8 +80,8 @@ class Call:
             if place.shape != values.shape:  # numpy would repeat one row for all
                 raise ValueError(f"an input is {values.shape}, not {place.shape}")
             np.copyto(place, values, casting="equiv")
-        if len(self.given.cells) > len(batch.values):
-            read, write = self.given.cells[-2:]
+        if self.slots is not None:
+            read, write = self.given.cells[self.slots : self.slots + 2]
             np.copyto(read, batch.read)
             if np.count_nonzero(batch.fresh):
                 np.copyto(read, initial, where=batch.fresh)
@@ -82,12 +107,12 @@ class Calls:
         self._kept: OrderedDict[bytes, Call] = OrderedDict()
         self._into, self._out = block(SMALLEST_BLOCK, device), block(SMALLEST_BLOCK, device)
 
-    def of(self, lengths: Rows) -> Call:
+    def of(self, lengths: Rows, more: More | None = None) -> Call:
         """For rows of these lengths."""
-        key = lengths.tobytes()
+        key = lengths.tobytes() if more is None else lengths.tobytes() + more.key
         call = self._kept.get(key)
         if call is None:
-            return self._keep(key, self._prepare(lengths))
+            return self._keep(key, self._prepare(lengths, more))
         self._kept.move_to_end(key)
         return call
 
@@ -98,8 +123,8 @@ class Calls:
             self._kept.popitem(last=False)
         return call
 
-    def _prepare(self, lengths: Rows) -> Call:
-        binding, fixed = self._session.io_binding(), self._fixed(lengths)
+    def _prepare(self, lengths: Rows, more: More | None) -> Call:
+        binding, fixed = self._session.io_binding(), self._fixed(lengths, more)
         for name, value in fixed.items():
             binding.bind_ortvalue_input(name, value)
         for piece, arena in self._arenas.items():
@@ -107,12 +132,17 @@ class Calls:
             binding.bind_ortvalue_output(arena_out(piece), arena)
         rows, tokens = len(lengths), int(lengths.sum())
         given, results = self._given(rows, tokens), self._results(rows, tokens)
+        if more is not None:
+            more.bind(binding)
+            given, results = [*given, *more.given()], [*results, *more.results()]
         self._into, self._out = _grown(self._into, given, self._device), _grown(self._out, results, self._device)
         into = _bind(binding.bind_input, given, self._into, self._device)
-        return Call(binding, into, _bind(binding.bind_output, results, self._out, self._device), tuple(fixed.values()))
+        out = _bind(binding.bind_output, results, self._out, self._device)
+        return Call(binding, into, out, tuple(fixed.values()), len(self._spec.inputs) if self._arenas else None)
 
-    def _fixed(self, lengths: Rows) -> dict[str, ort.OrtValue]:
+    def _fixed(self, lengths: Rows, more: More | None) -> dict[str, ort.OrtValue]:
         fixed = {LENGTHS: lengths.copy()} if LENGTHS in self._places else {}
+        fixed.update({} if more is None else more.fixed())
         if self._maps is not None:
             names = [output.name for output in self._maps.get_outputs()]
             fixed.update(zip(names, self._maps.run(names, {LENGTHS: lengths}), strict=True))
@@ -139,7 +169,8 @@ def _bind(bind: Callable[..., None], parts: Parts, to: Block, device: Device) ->
     offsets, size = layout([cells for _, cells in parts])
     for (name, (dtype, shape)), offset in zip(parts, offsets, strict=True):
         bind(name, device.lower(), 0, dtype, shape, to.address + offset)
-    return Side(to, size, tuple(view(to, at, cells) for at, (_, cells) in zip(offsets, parts, strict=True)))
+    views = tuple(view(to, at, cells) for at, (_, cells) in zip(offsets, parts, strict=True))
+    return Side(to, size, tuple(name for name, _ in parts), views)
 
 
 def _places(session: ort.InferenceSession) -> dict[str, str]:

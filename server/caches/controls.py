@@ -1,0 +1,141 @@
+"""What a tick tells the graph of its rows: which they are, how far each is filled, where its new cells lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from headrace.ragged import spans, starts
+from headrace.spec import PAST
+
+from ..prepared import Parts
+from ..steps import Array, Rows
+from .cells import Cells
+from .kinds import Kind, Layout
+from .rewrite import (
+    BEGIN,
+    END,
+    IDLE,
+    LOW,
+    NEW,
+    QUERIES,
+    SINGLES,
+    SUMS,
+    arena_between,
+    arena_in,
+    arena_out,
+    of_kind,
+)
+
+Place = tuple[np.dtype[np.generic], tuple[int, ...]]
+"""dtype and shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of hot rows, and rows of these lengths in it: those of one token first. What a call is bound for."""
+
+    cells: Cells
+    layout: Layout
+    counts: tuple[str, ...]  # those of PAST and FILLED that the graph takes
+    lengths: Rows
+    singles: int
+    first: int
+    stop: int
+
+    @property
+    def key(self) -> bytes:
+        return b"%d %d" % (self.first, self.stop)
+
+    @property
+    def dense(self) -> bool:
+        """Whether each row of the range has one token."""
+        return self.singles == self.stop - self.first
+
+    def bind(self, binding: ort.IOBinding) -> None:
+        for number, tensor in enumerate(self.cells.tensors):
+            cells = tensor.cells[self.first : self.stop]
+            place = ("cpu", 0, np.float32, cells.shape, cells.ctypes.data)
+            binding.bind_input(arena_in(tensor.name), *place)
+            binding.bind_output(arena_out(tensor.name), *place)
+            if not self.layout.kind(number // 2).filled:
+                binding.bind_output(arena_between(tensor.name), *place)
+
+    def given(self) -> Parts:
+        rows, chunks = (self.stop - self.first,), len(self.lengths) - self.singles
+        names: list[tuple[str, tuple[int, ...]]] = [(name, (len(self.lengths),)) for name in self.counts]
+        names += [(QUERIES, rows), (NEW, rows), (SINGLES, (self.singles,)), (LOW, (chunks, 2))]
+        parts: list[tuple[str, Place]]
+        parts = [(name, (np.dtype(np.int64), shape)) for name, shape in names]
+        for number, kind in enumerate(self.layout.kinds):
+            parts += [(of_kind(number, what), cells) for what, cells in self._of_kind(kind).items()]
+        return parts
+
+    def _of_kind(self, kind: Kind) -> dict[str, Place]:
+        whole: np.dtype[np.generic] = np.dtype(np.int64)
+        small: np.dtype[np.generic] = np.dtype(np.int32)
+        rows, chunks, tokens = self.stop - self.first, len(self.lengths) - self.singles, int(self.lengths.sum())
+        parts = {"last": (small, (rows,)), "total": (small, ()), "high": (whole, (chunks, 2))}
+        if kind.filled:
+            return parts | {"own": (whole, (rows, kind.heads, 1))}
+        return parts | {"cells": (whole, (tokens - self.singles, kind.heads, 3)), "place": (whole, (tokens,))}
+
+    def fixed(self) -> Mapping[str, Array]:
+        begins = starts(self.lengths)[self.singles :, None]
+        idle = np.array([0 if self.dense else self.stop - self.first, 1])
+        return {BEGIN: begins, END: begins + self.lengths[self.singles :, None], IDLE: idle}
+
+    def results(self) -> Parts:
+        if PAST not in self.counts:
+            return []
+        return [(SUMS, (np.dtype(np.float32), (int(self.lengths.sum()),)))]
+
+
+def fill(into: Mapping[str, Array], span: Span, rows: Rows, past: Rows, filled: Rows, base: Rows) -> None:
+    """rows [rows] of the range; past, filled [rows]: cells in use; base [kinds, rows]: of which so many are gone."""
+    singles, later = rows[: span.singles], rows[span.singles :]
+    for name in span.counts:
+        into[name][:] = past if name == PAST else filled
+    _pick(into, span, singles)
+    into[SINGLES][:] = singles
+    into[LOW][:, 0], into[LOW][:, 1] = later, 0
+    for number, kind in enumerate(span.layout.kinds):
+        used = filled - 1 if kind.filled else past - base[number]
+        last = into[of_kind(number, "last")]
+        last[:] = 0
+        last[singles] = used[: span.singles]
+        into[of_kind(number, "total")][...] = last.max() + 1
+        if kind.filled:
+            into[of_kind(number, "own")][:] = last[:, None, None]
+        else:
+            _place(into, number, span, later, used)
+        if len(later):
+            high = into[of_kind(number, "high")]
+            high[:, 0] = later + 1
+            high[:, 1] = filled[span.singles :] if kind.filled else (used + span.lengths)[span.singles :]
+
+
+def _pick(into: Mapping[str, Array], span: Span, singles: Rows) -> None:
+    tokens = np.arange(span.singles)
+    queries, new = into[QUERIES], into[NEW]
+    if not span.dense:
+        queries[:] = 0
+        new[:] = np.arange(len(new)) + int(span.lengths.sum())
+    queries[singles] = new[singles] = tokens
+
+
+def _place(into: Mapping[str, Array], number: int, span: Span, later: Rows, used: Rows) -> None:
+    """Where the new cells of a growing cache lie."""
+    place = into[of_kind(number, "place")]
+    if not len(later):
+        place[:] = used
+        return
+    lengths = span.lengths[span.singles :]
+    place[:] = spans(used, span.lengths)
+    cells = into[of_kind(number, "cells")]  # [tokens of chunks, heads, 3]
+    cells[..., 0] = np.repeat(later, lengths)[:, None]
+    cells[..., 1] = np.arange(cells.shape[1])
+    cells[..., 2] = place[span.singles :, None]

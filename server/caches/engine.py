@@ -1,0 +1,215 @@
+"""ONNX Runtime with the sequences' keys and values in arenas of its own: one session, one thread, one call a tick."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from headrace.errors import ConfigurationError, ModelFailed
+from headrace.ragged import starts, token_index
+from headrace.spec import PAST, ModelSpec
+
+from ..batch import Batch, Grown, Outcome
+from ..device import Device
+from ..engine import Copies, Watch, nodes, session
+from ..graph import reader, with_arenas
+from ..memory import arena
+from ..placement import described
+from ..prepared import Call, Calls
+from ..steps import Array, Outputs, Rows
+from .controls import Span, fill
+from .kinds import layout
+from .residents import Residents, extent
+from .rewrite import rewritten
+from .start import Starter
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A batch as the graph takes it, rows of one token first, in the order of their hot rows; and the way back.
+
+    rows: hot rows. order [rows] and tokens [tokens]: which of the batch's each is; None where nothing has moved.
+    """
+
+    batch: Batch
+    grown: Grown
+    rows: Rows
+    singles: int
+    order: Rows | None
+    tokens: Rows | None
+
+
+class CachedEngine:
+    """Runs batches of one model with caches. Owns cells and arenas; only the lane's thread may call it.
+
+    A sequence's first `past` cells are valid; those behind are written, and may be written again by a later tick from
+    the same `past`: nothing is committed here. rows: the most in a batch; twice as many sequences have a hot row.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        spec: ModelSpec,
+        slots: int,
+        device: Device,
+        threads: int = 1,
+        *,
+        rows: int,
+        start: onnx.ModelProto | None = None,
+    ) -> None:
+        """slots: of carried states, as in OnnxEngine. start: given if the spec has a start.
+
+        Raises ConfigurationError if the model cannot be served so on this device.
+        """
+        if device != "CPU":
+            raise ConfigurationError(
+                f"{spec.name}: models with caches are served on the CPU for now; choose device cpu"
+            )
+        if (start is None) is not (spec.start is None):
+            raise ConfigurationError(f"{spec.name}: the start graph must lie beside the model if its spec has a start")
+        self._spec, self._slots, self._timed = spec, slots, tuple(o.time for o in spec.outputs)
+        self._layout = layout(spec, mmap.PAGESIZE)
+        wrapped = with_arenas(model, spec)
+        self._session = session(rewritten(wrapped.model, self._layout), device, threads)
+        self._arenas = {piece: arena(piece, slots + 1, device) for piece in wrapped.pieces}
+        self._copies = Copies(wrapped.pieces, self._arenas, device)
+        self._watch = Watch(session(reader(wrapped.pieces), device, 1), self._arenas) if wrapped.sums else None
+        maps = None if wrapped.maps is None else session(wrapped.maps, "CPU", 1)
+        self._calls = Calls(self._session, maps, wrapped, list(self._arenas.values()), spec, device)
+        self._residents = Residents(self._layout, 2 * rows)
+        self._starter = None if start is None else Starter(start, spec, threads)
+
+    def __repr__(self) -> str:
+        return f"CachedEngine({self._spec.name}, {self._residents.places!r})"
+
+    def run(self, batch: Batch) -> Outcome:
+        """One call of the runtime. Raises ModelFailed if it refuses the batch; cells before `past` never change."""
+        try:
+            rows = self._sorted(batch)
+            span = self._span(rows)
+            call = self._calls.of(rows.batch.lengths, span)
+            self._fill(call, span, rows)
+            began = time.thread_time()
+            self._session.run_with_iobinding(call.binding)
+            took = time.thread_time() - began
+        except Exception as error:  # the runtime's exceptions share no base but this
+            raise ModelFailed(
+                f"{self._spec.name}: the runtime refused a batch of {len(batch)} rows: {error}"
+            ) from error
+        grown = rows.grown
+        self._residents.ran(grown.numbers, grown.past + rows.batch.lengths)
+        cells = call.results.cells
+        outputs = tuple(_back(y, rows, timed=timed) for y, timed in zip(cells, self._timed, strict=False))
+        sound = self._sound(rows, list(cells[len(self._timed) :]))
+        return Outcome(Outputs(outputs, self._timed, batch.lengths), _back(sound, rows, timed=False), took)
+
+    def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
+        """The start graph on packed sources, [tokens, ...] of each of its inputs → [rows] whether the cells are finite.
+
+        If so they are kept. Raises ModelFailed if the runtime refuses, or the model has no start.
+        """
+        if self._starter is None:
+            raise ModelFailed(f"{self._spec.name}: has no start graph")
+        try:
+            found, sound = self._starter.run(source, lengths)
+        except Exception as error:  # the runtime's exceptions share no base but this
+            raise ModelFailed(f"{self._spec.name}: the runtime refused {len(lengths)} sources: {error}") from error
+        for number, cells, good in zip(numbers.tolist(), found, sound.tolist(), strict=True):
+            if good:
+                self._residents.keep(number, cells)
+        return sound
+
+    def fork(self, number: int, slot: int, length: int, numbers: Rows, slots: Rows) -> None:
+        """The sequences `numbers` become what `number` is after `length` time steps: cells, and the state in its slot.
+
+        Raises ModelFailed if so many cells of it are not there.
+        """
+        try:
+            self._residents.fork(number, length, numbers)
+        except ValueError as error:
+            raise ModelFailed(f"{self._spec.name}: sequence cannot be forked: {error}") from error
+        self._copies.run(slot, slots)
+
+    def forget(self, numbers: Rows) -> None:
+        """Their memory is given back."""
+        for number in numbers.tolist():
+            self._residents.forget(number)
+
+    def placement(self) -> str:
+        """Where the graph's nodes run, such as "CPU: 4 GroupQueryAttention, 16 Gemm"."""
+        return described(nodes(self._session))
+
+    @property
+    def bytes(self) -> int:
+        """Of all cells in use."""
+        return self._residents.bytes
+
+    @property
+    def cell_bytes(self) -> int:
+        """Of the cells of one time step of a sequence."""
+        return self._layout.cell_bytes
+
+    def _sorted(self, batch: Batch) -> Sorted:
+        grown = batch.grown
+        if grown is None:
+            raise ValueError("a batch of a model with caches tells how far its sequences have grown")
+        rows = self._residents.enter(grown.numbers, grown.past, batch.lengths)
+        later = batch.lengths > 1
+        singles = len(rows) - int(np.count_nonzero(later))
+        keys = rows if singles == len(rows) else rows + np.where(later, len(self._residents.places.number), 0)
+        if np.count_nonzero(keys[1:] < keys[:-1]) == 0:
+            return Sorted(batch, grown, rows, singles, None, None)
+        order = np.argsort(keys, kind="stable")
+        tokens = order if singles == len(rows) else token_index(batch.lengths, order)
+        moved = Batch(
+            tuple(values[tokens] for values in batch.values),
+            batch.lengths[order],
+            batch.read[order],
+            batch.write[order],
+            batch.fresh[order],
+        )
+        return Sorted(moved, Grown(grown.numbers[order], grown.past[order]), rows[order], singles, order, tokens)
+
+    def _span(self, rows: Sorted) -> Span:
+        first, stop = extent(rows.rows)
+        return Span(
+            self._residents.cells, self._layout, self._spec.counts, rows.batch.lengths, rows.singles, first, stop
+        )
+
+    def _fill(self, call: Call, span: Span, rows: Sorted) -> None:
+        call.fill(rows.batch, self._slots)
+        places, numbers = self._residents.places, rows.grown.numbers
+        into = call.given.named()
+        fill(into, span, rows.rows - span.first, rows.grown.past, places.filled[numbers], places.base[:, numbers])
+
+    def _sound(self, rows: Sorted, sums: list[Array]) -> NDArray[np.bool_]:
+        """[rows] whether the new cells, and the new states, are finite; sums: what the graph tells of both."""
+        sound = np.ones(len(rows.rows), np.bool_)
+        if PAST in self._spec.counts:
+            finite = np.isfinite(sums.pop())  # [tokens]
+            if np.count_nonzero(finite) < len(finite):
+                self._look(rows, np.logical_and.reduceat(finite, starts(rows.batch.lengths)), sound)
+        if self._watch is not None:
+            sound &= self._watch.sound(sums.pop(), rows.batch.write)
+        return sound
+
+    def _look(self, rows: Sorted, likely: NDArray[np.bool_], sound: NDArray[np.bool_]) -> None:
+        """Sums of large cells may not be finite where the cells are."""
+        for row in np.flatnonzero(~likely).tolist():
+            begin, count = int(rows.grown.past[row]), int(rows.batch.lengths[row])
+            sound[row] = self._residents.finite(int(rows.grown.numbers[row]), begin, begin + count)
+
+
+def _back(cells: Array, rows: Sorted, *, timed: bool) -> Array:
+    """A copy in the batch's own order; the next call writes where this one did."""
+    index = rows.tokens if timed else rows.order
+    if index is None:
+        return cells.copy()
+    found = np.empty_like(cells)
+    found[index] = cells
+    return found

@@ -1,0 +1,169 @@
+"""Sequences with cells: those that step have a hot row of the arenas, the others lie in ordinary memory."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..steps import Array, Rows
+from .cells import Cells, Parked, cut
+from .kinds import Layout
+from .places import NOWHERE, Move, Places
+
+IDLE_BYTES = 4096
+"""What an idle row costs a tick for each cache: as much time as it takes to move so many bytes."""
+ALIGNED = 16
+"""Ranges begin at a multiple of so many rows: fewer ranges, whose calls are kept."""
+
+
+class Residents:
+    """Mutable: the places, the cells, and `_parked`, those of sequences without a hot row, by number."""
+
+    def __init__(self, layout: Layout, rows: int) -> None:
+        self.cells, self.places = Cells(layout, rows), Places(rows, len(layout.kinds))
+        self._layout, self._parked = layout, dict[int, Parked]()
+        self._filled = any(kind.filled for kind in layout.kinds)
+        self._windows = [k for k, kind in enumerate(layout.kinds) if kind.kept]
+        self._waste = 0
+
+    def enter(self, numbers: Rows, past: Rows, lengths: Rows) -> Rows:
+        """[rows] a hot row for each sequence, its first `past` cells in it, and room behind them for `lengths` more.
+
+        Raises ValueError if such cells are not there, IndexError for more sequences than there are hot rows.
+        """
+        places = self.places
+        places.know(numbers)
+        if self._windows:
+            places.base[:, numbers[past == 0]] = 0
+        self._require(numbers, past)
+        places.held[numbers] = past
+        rows = places.touch(numbers)
+        if np.count_nonzero(rows == NOWHERE):
+            for move in places.claim(numbers[rows == NOWHERE]):
+                self._move(move)
+            rows = places.row[numbers]
+        for kind in self._windows:
+            self._slide(kind, numbers, rows, past, lengths)
+        return self._lower(rows, numbers)
+
+    def ran(self, numbers: Rows, ends: Rows) -> None:
+        """ends [rows]: cells that are valid now."""
+        self.places.held[numbers] = ends
+
+    def keep(self, number: int, source: dict[str, Array]) -> None:
+        """A sequence at its beginning; source: of each tensor of a filled cache its cells, [heads, cells, width]."""
+        self.places.know(np.array([number]))
+        self.forget(number)
+        cells = []
+        for cache, kind in zip(self._layout.caches, self._layout.of, strict=True):
+            of = self._layout.kinds[kind]
+            none = np.zeros((of.heads, 0, of.width), np.float32)
+            cells += [source.get(name, none) for name in (cache.keys, cache.values)]
+        self.places.filled[number] = max(part.shape[1] for part in cells)
+        self._parked[number] = Parked(tuple(cells))
+
+    def fork(self, number: int, length: int, numbers: Rows) -> None:
+        """The others become what `number` was after `length` time steps. Raises ValueError if that is not known."""
+        places = self.places
+        places.know(np.append(numbers, number))
+        if length:
+            self._require(np.array([number]), np.array([length]))
+        parked = self._copy(number, length)
+        for other in numbers.tolist():
+            self.forget(other)
+            places.held[other], places.filled[other] = length, places.filled[number]
+            places.base[:, other] = places.base[:, number] if length else 0
+            if parked is not None:
+                self._parked[other] = parked
+
+    def forget(self, number: int) -> None:
+        """Its memory is given back."""
+        if number >= len(self.places.row):
+            return
+        if (row := self.places.leave(number)) != NOWHERE:
+            self.cells.give_back(row)
+        self._parked.pop(number, None)
+        self.places.forget(number)
+
+    def finite(self, number: int, begin: int, end: int) -> bool:
+        """Whether the cells of these time steps are, of a sequence that has a hot row."""
+        row, base = int(self.places.row[number]), self.places.base[:, number].tolist()
+        growing = [k for k, kind in enumerate(self._layout.kinds) if not kind.filled]
+        return all(self.cells.finite(row, k, begin - base[k], end - base[k]) for k in growing)
+
+    @property
+    def bytes(self) -> int:
+        """Of all cells in use; those that forks share count for each."""
+        places, total = self.places, 0
+        for kind in self._layout.of:
+            of = self._layout.kinds[kind]
+            used = places.filled.sum() if of.filled else (places.held - places.base[kind]).sum()
+            total += int(used) * of.cell_bytes
+        return total
+
+    def _require(self, numbers: Rows, past: Rows) -> None:
+        places = self.places
+        if np.count_nonzero(past > places.held[numbers]):
+            raise ValueError("a sequence has fewer cells than time steps before this one")
+        if self._filled and not places.filled[numbers].all():
+            raise ValueError("a sequence has no source: `begin` comes first")
+        for kind in self._windows:
+            seen = np.minimum(past, self._layout.kinds[kind].window - 1)
+            if np.count_nonzero(past - places.base[kind, numbers] < seen):
+                raise ValueError("a sequence was taken back behind the cells that its window has left")
+
+    def _counts(self, number: int, held: int) -> list[int]:
+        """Cells in use of each kind after so many time steps."""
+        places = self.places
+        return [
+            int(places.filled[number]) if kind.filled else max(0, held - int(places.base[k, number]))
+            for k, kind in enumerate(self._layout.kinds)
+        ]
+
+    def _copy(self, number: int, length: int) -> Parked | None:
+        counts, row = self._counts(number, length), int(self.places.row[number])
+        if row != NOWHERE:
+            return self.cells.taken(row, counts)
+        parked = self._parked.get(number)
+        return None if parked is None else cut(parked, self._layout, counts)
+
+    def _move(self, move: Move) -> None:
+        if move.out != NOWHERE:
+            self._parked[move.out] = self.cells.taken(move.row, self._counts(move.out, int(self.places.held[move.out])))
+        parked = self._parked.pop(move.number, None)
+        if parked is not None:
+            self.cells.put(move.row, parked, self._counts(move.number, int(self.places.held[move.number])))
+
+    def _slide(self, kind: int, numbers: Rows, rows: Rows, past: Rows, lengths: Rows) -> None:
+        """Rows that would come to the end of their cells begin anew with the last ones."""
+        of, base = self._layout.kinds[kind], self.places.base[kind]
+        for place in np.flatnonzero(past - base[numbers] + lengths > of.room):
+            number, begin = int(numbers[place]), int(past[place]) - of.kept
+            self.cells.move(int(rows[place]), kind, begin - int(base[number]), of.kept)
+            base[number] = begin
+
+    def _lower(self, rows: Rows, numbers: Rows) -> Rows:
+        """If rows without a token have cost as much as to move the topmost one down, it is moved."""
+        first, stop = extent(rows)
+        idle = stop - first - len(rows)
+        if not idle:
+            self._waste = 0
+            return rows
+        self._waste += idle * IDLE_BYTES * len(self._layout.caches)
+        top = int(self.places.number[stop - 1])
+        if self._waste < 2 * self._bytes_of(top):
+            return rows
+        self._waste = 0
+        if move := self.places.lower(stop - 1, first):
+            self._parked[top] = self.cells.taken(stop - 1, self._counts(top, int(self.places.held[top])))
+            self._move(move)
+            self.cells.give_back(stop - 1)
+        return self.places.row[numbers]
+
+    def _bytes_of(self, number: int) -> int:
+        counts = self._counts(number, int(self.places.held[number]))
+        return sum(counts[kind] * self._layout.kinds[kind].cell_bytes for kind in self._layout.of)
+
+
+def extent(rows: Rows) -> tuple[int, int]:
+    """The range of hot rows that has all of these: its first, and the one behind its last."""
+    return int(rows.min()) // ALIGNED * ALIGNED, int(rows.max()) + 1

@@ -1,0 +1,228 @@
+"""Neutral attention nodes as operators that write and read arenas in place (domain "headrace" in docs/export.md).
+
+A cache has two arenas, keys and values, [rows, heads, cells, width] each, of which a tick takes a range of rows. Its
+tokens come sorted: first rows of one token, in the order of the range, then chunks, rows of several.
+
+  ScatterND               writes the cells of chunks;
+  GroupQueryAttention     (com.microsoft) writes and attends rows of one token, each as far as it is filled;
+  Loop of exact slices    attends the chunks, one by one.
+
+An arena in, after ScatterND and out are one buffer, bound three times: nothing is copied. The operator knows no idle
+row: rows of the range without a token write their own cell 0 again, and cost one cell. A filled cache does not grow:
+there each row writes its own last cell again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto, helper
+
+from headrace.errors import ConfigurationError
+
+from .kinds import Layout
+from .nodes import Nodes
+
+DOMAIN, CACHED, CROSS = "headrace", "CachedAttention", "CrossAttention"
+MICROSOFT = "com.microsoft"
+
+QUERIES, NEW = "headrace:pick:queries", "headrace:pick:new"
+"""[range] int64: the token of each row of the range; of NEW, a row without one names its own cell 0 behind them."""
+SINGLES = "headrace:singles"
+"""[singles] int64: the rows of the range that have one token."""
+IDLE = "headrace:idle"
+"""[2] int64: how many rows, and cells of each, may be named by NEW: (0, 1) where every row has a token."""
+LOW, BEGIN, END = "headrace:chunk:low", "headrace:chunk:begin", "headrace:chunk:end"
+"""Of chunks: row of the range and cell 0, [chunks, 2]; first token, and the one behind the last, [chunks, 1]."""
+SUMS = "headrace:cells:sums"
+"""[tokens] float32: of each token the sum of its new cells, not finite if one of them is not."""
+
+ALL, NEVER = 2**62, -3.0e38
+
+
+def of_kind(kind: int, what: str) -> str:
+    """Of a kind of caches: `last` [range] int32, each row's last cell; `total` [] int32, cells of the longest;
+    `high` [chunks, 2], row + 1 and cells behind this tick; of growing ones `cells` [tokens of chunks, heads, 3] and
+    `place` [tokens], where new cells lie; of filled ones `own` [range, heads, 1], the last cell again."""
+    return f"headrace:{kind}:{what}"
+
+
+def arena_in(tensor: str) -> str:
+    return f"{tensor}:arena"
+
+
+def arena_between(tensor: str) -> str:
+    """With the cells of chunks."""
+    return f"{tensor}:arena:chunks"
+
+
+def arena_out(tensor: str) -> str:
+    return f"{tensor}:arena:written"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One neutral node. heads: of the queries; cache: its number in the layout."""
+
+    inputs: tuple[str, ...]
+    output: str
+    cache: int
+    heads: int
+    scale: float
+
+
+def rewritten(model: onnx.ModelProto, layout: Layout) -> onnx.ModelProto:
+    """Raises ConfigurationError if its nodes are not those of the layout's caches, one each."""
+    graph, n = model.graph, Nodes("headrace:caches")
+    names = [cache.name for cache in layout.caches]
+    found = [_about(node, names) for node in graph.node if node.domain == DOMAIN]
+    if sorted(node.cache for node in found) != list(range(len(names))):
+        raise ConfigurationError(
+            f"the graph must have one attention node for each cache of its spec: {', '.join(names)}"
+        )
+    for node in graph.node:
+        if node.domain == DOMAIN:
+            _attention(n, _about(node, names), layout)
+        else:
+            n.nodes.append(node)
+    sums = list(_sums(n, found, layout))
+    made = helper.make_graph(
+        n.nodes,
+        graph.name,
+        [*graph.input, *_controls(layout), *_arenas(layout, arena_in)],
+        [*graph.output, *sums, *_arenas(layout, arena_between, arena_out)],
+        [*graph.initializer, *n.constants.values()],
+        sparse_initializer=graph.sparse_initializer,
+    )
+    opsets = [o for o in model.opset_import if o.domain not in (DOMAIN, MICROSOFT)]
+    return helper.make_model(
+        made,
+        opset_imports=[*opsets, helper.make_opsetid(MICROSOFT, 1)],
+        functions=model.functions,
+        ir_version=model.ir_version,
+    )
+
+
+def _about(node: onnx.NodeProto, names: Sequence[str]) -> Node:
+    about = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    name = about["cache"].decode()
+    if node.op_type not in (CACHED, CROSS) or name not in names:
+        raise ConfigurationError(f"the graph has a node {node.op_type} of a cache {name}, which its spec does not know")
+    return Node(tuple(node.input), node.output[0], names.index(name), about["heads"], about["scale"])
+
+
+def _attention(n: Nodes, node: Node, layout: Layout) -> None:
+    """The rows of one token first, then the chunks."""
+    kind, cache = layout.kind(node.cache), layout.caches[node.cache]
+    number, tensors = layout.of[node.cache], (cache.keys, cache.values)
+    queries = n("Unsqueeze", n("Gather", node.inputs[0], QUERIES), n.ints(1))  # [range, 1, heads * width]
+    if kind.filled:
+        arenas = [arena_in(tensor) for tensor in tensors]
+        rows = [_own(n, arena, number) for arena in arenas]
+    else:
+        written = [_written(n, *pair, number, layout) for pair in zip(tensors, node.inputs[1:3], strict=True)]
+        arenas, rows = [arena for arena, _ in written], [row for _, row in written]
+    y, *_ = n.several(
+        "GroupQueryAttention",
+        *(queries, *rows, *arenas, of_kind(number, "last"), of_kind(number, "total")),
+        out=[f"{node.output}:singles", *map(arena_out, tensors)],
+        domain=MICROSOFT,
+        num_heads=node.heads,
+        kv_num_heads=kind.heads,
+        scale=node.scale,
+        local_window_size=kind.window or -1,
+    )
+    singles = n("Gather", n("Reshape", y, n.ints(-1, node.heads * kind.width)), SINGLES)  # [singles, heads * width]
+    chunks = n("Squeeze", n("Shape", LOW, start=0, end=1))
+    n("Loop", chunks, "", singles, out=node.output, body=_chunk(node, arenas, layout))
+
+
+def _own(n: Nodes, arena: str, kind: int) -> str:
+    """[range, 1, heads * width], each row's own last cell."""
+    cells = n("GatherND", arena, of_kind(kind, "own"), batch_dims=2)  # [range, heads, width]
+    return n("Unsqueeze", n("Flatten", cells, axis=1), n.ints(1))
+
+
+def _written(n: Nodes, tensor: str, new: str, kind: int, layout: Layout) -> tuple[str, str]:
+    """The arena with the cells of chunks, and [range, 1, heads * width]: the new cell of each row of one token."""
+    of = layout.kinds[kind]
+    later = n("Slice", new, n("Shape", SINGLES), n.ints(ALL), n.ints(0))  # [tokens of chunks, heads * width]
+    apart = n("Reshape", later, n.ints(-1, of.heads, of.width))
+    arena = n("ScatterND", arena_in(tensor), of_kind(kind, "cells"), apart, out=arena_between(tensor))
+    first = n("Slice", arena, n.ints(0, 0), IDLE, n.ints(0, 2))  # [range, heads, 1, width], or of no row
+    both = n("Concat", new, n("Reshape", first, n.ints(-1, of.heads * of.width)), axis=0)
+    return arena, n("Unsqueeze", n("Gather", both, NEW), n.ints(1))
+
+
+def _chunk(node: Node, arenas: Sequence[str], layout: Layout) -> onnx.GraphProto:
+    """Body of the Loop: softmax(q kᵀ · scale) v of one row (Vaswani et al. 2017, equation 1), behind what is done."""
+    p, number, kind = f"{node.output}:chunk", layout.of[node.cache], layout.kind(node.cache)
+    n, each, width = Nodes(p), node.heads // kind.heads, kind.width
+    low, high = (n("Gather", x, f"{p}:it") for x in (LOW, of_kind(number, "high")))  # [2]
+    begin, end = (n("Gather", x, f"{p}:it") for x in (BEGIN, END))  # [1]
+    taken = n("Slice", node.inputs[0], begin, end, n.ints(0))  # [time, heads * width]
+    scaled = n("Mul", taken, n.number(node.scale))
+    apart = n("Transpose", n("Reshape", scaled, n.ints(0, kind.heads, each, width)), perm=[1, 2, 0, 3])
+    query = n("Reshape", apart, n.ints(1, kind.heads, -1, width))  # [1, kv_heads, heads / kv_heads * time, width]
+    keys, values = (n("Slice", arena, low, high, n.ints(0, 2)) for arena in arenas)  # [1, kv_heads, cells, width]
+    scores = n("MatMul", query, n("Transpose", keys, perm=[0, 1, 3, 2]))
+    if not kind.filled:
+        scores = _causal(n, scores, keys, number, layout, (begin, end))
+    mixed = n("MatMul", n("Softmax", scores, axis=-1), values)
+    back = n("Transpose", n("Reshape", mixed, n.ints(kind.heads, each, -1, width)), perm=[2, 0, 1, 3])
+    n("Concat", f"{p}:done", n("Reshape", back, n.ints(-1, node.heads * width)), axis=0, out=f"{p}:done:out")
+    n("Identity", f"{p}:go", out=f"{p}:go:out")
+    before = [_tensor(f"{p}:it", TensorProto.INT64, []), _tensor(f"{p}:go", TensorProto.BOOL, [])]
+    after = [_tensor(f"{p}:go:out", TensorProto.BOOL, [])]
+    done = [_tensor(name, TensorProto.FLOAT, [None, node.heads * width]) for name in (f"{p}:done", f"{p}:done:out")]
+    return helper.make_graph(n.nodes, "chunk", [*before, done[0]], [*after, done[1]], list(n.constants.values()))
+
+
+def _causal(n: Nodes, scores: str, keys: str, kind: int, layout: Layout, tokens: tuple[str, str]) -> str:
+    """scores [1, kv_heads, heads / kv_heads * time, cells], minus infinity almost where a token does not look."""
+    place = n("Unsqueeze", n("Slice", of_kind(kind, "place"), *tokens, n.ints(0)), n.ints(1))  # [time, 1]
+    cell = n("Range", n.whole(0), n("Squeeze", n("Shape", keys, start=2, end=3)), n.whole(1))  # [cells]
+    seen = n("LessOrEqual", cell, place)
+    if layout.kinds[kind].window:
+        seen = n("And", seen, n("Greater", cell, n("Sub", place, n.ints(layout.kinds[kind].window))))
+    apart = n("Concat", n.ints(layout.kinds[kind].heads, -1), n("Shape", seen), axis=0)
+    masked = n("Where", seen, n("Reshape", scores, apart), n.number(NEVER))
+    return n("Reshape", masked, n("Shape", scores))
+
+
+def _sums(n: Nodes, nodes: Sequence[Node], layout: Layout) -> Iterator[onnx.ValueInfoProto]:
+    new = [name for node in nodes if not layout.kind(node.cache).filled for name in node.inputs[1:3]]
+    if new:
+        n("Sum", *(n("ReduceSum", name, n.ints(1), keepdims=0) for name in new), out=SUMS)
+        yield _tensor(SUMS, TensorProto.FLOAT, ["tokens"])
+
+
+def _controls(layout: Layout) -> Iterator[onnx.ValueInfoProto]:
+    yield from (_tensor(name, TensorProto.INT64, ["range"]) for name in (QUERIES, NEW))
+    yield _tensor(SINGLES, TensorProto.INT64, ["singles"])
+    yield _tensor(IDLE, TensorProto.INT64, [2])
+    yield from (_tensor(name, TensorProto.INT64, ["chunks", axis]) for name, axis in ((LOW, 2), (BEGIN, 1), (END, 1)))
+    for number, kind in enumerate(layout.kinds):
+        yield _tensor(of_kind(number, "last"), TensorProto.INT32, ["range"])
+        yield _tensor(of_kind(number, "total"), TensorProto.INT32, [])
+        yield _tensor(of_kind(number, "high"), TensorProto.INT64, ["chunks", 2])
+        if kind.filled:
+            yield _tensor(of_kind(number, "own"), TensorProto.INT64, ["range", kind.heads, 1])
+        else:
+            yield _tensor(of_kind(number, "cells"), TensorProto.INT64, ["late", kind.heads, 3])
+            yield _tensor(of_kind(number, "place"), TensorProto.INT64, ["tokens"])
+
+
+def _arenas(layout: Layout, *names: Callable[[str], str]) -> Iterator[onnx.ValueInfoProto]:
+    """Of each cache, as they are called by `names`; a filled one has no cells of chunks."""
+    for number, cache in enumerate(layout.caches):
+        kind = layout.kind(number)
+        for name in names if not kind.filled else [each for each in names if each is not arena_between]:
+            for tensor in (cache.keys, cache.values):
+                yield _tensor(name(tensor), TensorProto.FLOAT, ["range", kind.heads, kind.room, kind.width])
+
+
+def _tensor(name: str, element: int, shape: Sequence[int | str | None]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, element, shape)
