@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import Sequence as Several
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from threading import Lock, Thread
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack
 
 from headrace.client import Client as AsyncClient
-from headrace.client import Result, ServedModel, Settings, Value
+from headrace.client import Piece, Prompts, Result, ServedModel, Settings, Source, Value, Writing
 from headrace.client import Sequence as AsyncSequence
 
 from .errors import Unavailable
@@ -179,14 +181,32 @@ class Client:
         mode: Literal["fresh", "resume", "replace"] = "fresh",
         version: str = "",
         tenant: str = "",
+        source: Source | None = None,
     ) -> Sequence:
         loop = self._loop
-        return Sequence(loop, loop.run(self._client.open(model, id, mode=mode, version=version, tenant=tenant)))
+        opening = self._client.open(model, id, mode=mode, version=version, tenant=tenant, source=source)
+        return Sequence(loop, loop.run(opening))
 
     def infer(
         self, model: str, value: Value, *, timeout: float | None = None, version: str = "", tenant: str = ""
     ) -> Result:
         return self._loop.run(self._client.infer(model, value, timeout=timeout, version=version, tenant=tenant))
+
+    def generate(self, model: str, prompts: Prompts = None, **how: Unpack[Writing]) -> Iterator[Piece]:
+        loop, coming = self._loop, self._client.generate(model, prompts, **how)
+        try:
+            while (piece := loop.run(_next(coming))) is not None:
+                yield piece
+        finally:
+            with suppress(Unavailable):  # the client was closed, and all calls with it
+                loop.run(coming.aclose())
+
+    def write(self, model: str, prompts: Prompts = None, **how: Unpack[Writing]) -> list[Piece]:
+        return self._loop.run(self._client.write(model, prompts, **how))
+
+
+async def _next(coming: AsyncGenerator[Piece, None]) -> Piece | None:
+    return await anext(coming, None)
 
 
 class Sequence:
@@ -216,6 +236,9 @@ class Sequence:
 
     def step(self, value: Value, *, timeout: float | None = None) -> Result:
         return self._loop.run(self._sequence.step(value, timeout=timeout))
+
+    def fork(self, copies: int | Several[str] = 1) -> list[Sequence]:
+        return [Sequence(self._loop, copy) for copy in self._loop.run(self._sequence.fork(copies))]
 
     def reset(self) -> None:
         self._loop.run(self._sequence.reset())

@@ -44,7 +44,7 @@ async def call(
     """One step of an open ledger, to its answer; `within` so many seconds."""
     assert ledger.served is not None
     values, length = pack(ledger.served.spec, value)
-    deadline = connection.clock.time() + (settings.patience if within is None else _seconds(within))
+    deadline = connection.clock.time() + (settings.patience if within is None else seconds(within))
     step = Step(ledger.key, values, length, deadline, asyncio.get_running_loop().create_future())
     connection.session.submit(ledger, step)
     try:
@@ -54,7 +54,7 @@ async def call(
         raise
 
 
-def _seconds(timeout: float) -> float:
+def seconds(timeout: float) -> float:
     """Checked here, where it can only fail its own caller."""
     if not timeout >= 0:  # so written, NaN is refused too
         raise InvalidInput(f"a timeout is in seconds, 0 or more, inf for none; got {timeout}")

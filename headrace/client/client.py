@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from random import random as uniform
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, Unpack
 
 from headrace.errors import InvalidInput, Unavailable, UnknownModel
 from headrace.protos import sequences_pb2 as pb
@@ -15,10 +16,12 @@ from headrace.protos import sequences_pb2 as pb
 from .calls import call, opened
 from .connection import Clock, Connection
 from .ledger import Ledger, Opening
+from .prompts import Prompts, Source, Writing, read_source, request
 from .sequence import Sequence
 from .served import ServedModel
 from .settings import Settings
 from .tensors import Result, Value
+from .writing import Piece, pieces, whole
 
 MODES = {"fresh": pb.FRESH, "resume": pb.RESUME, "replace": pb.REPLACE}
 
@@ -89,18 +92,23 @@ class Client:
         mode: Literal["fresh", "resume", "replace"] = "fresh",
         version: str = "",
         tenant: str = "",
+        source: Source | None = None,
     ) -> Sequence:
         """Opens a sequence of a model with state. Without `id` it gets a random one; without `version` the newest.
 
         fresh: from position 0, AlreadyExists if that id is live; replace: from position 0, what was live is dropped;
         resume: from where it stands, taken over from whoever had it, UnknownSequence if it is not live.
+        source: what a sequence of a model with a start graph begins with: text in its symbols, or a value for its
+        inputs, as for a step.
         Raises these, UnknownModel, Overloaded, Unavailable, or InvalidInput for a stateless model.
         """
         if id == "":
             raise InvalidInput("a sequence's id has 1 to 128 bytes; leave it out for a random one")
-        if not (await self.find(model)).spec.stateful:
+        spec = (await self.find(model)).spec
+        if not spec.stateful:
             raise InvalidInput(f"the model {model} has no state, so there is no sequence to open: use infer()")
-        opening = Opening(model, version, id or secrets.token_hex(16), MODES[mode], secrets.randbits(64) or 1, tenant)
+        cells, incarnation = () if source is None else read_source(spec, source), secrets.randbits(64) or 1
+        opening = Opening(model, version, id or secrets.token_hex(16), MODES[mode], incarnation, tenant, cells)
         return Sequence(self._live, self._settings, await opened(self._live, self._settings, opening))
 
     async def infer(
@@ -117,6 +125,28 @@ class Client:
             raise InvalidInput(f"the model {model} has state: open() a sequence of it and step() that")
         ledger = await self._row_ledger(model, version, tenant)
         return await call(self._live, self._settings, ledger, value, timeout)
+
+    async def generate(
+        self, model: str, prompts: Prompts = None, **how: Unpack[Writing]
+    ) -> AsyncGenerator[Piece, None]:
+        """Texts that the model writes on, in pieces as they come. prompts: one or a list, each text or token ids; none
+        for a text from the beginning. See `Writing` for `how`.
+
+        Closing the iterator (`contextlib.aclosing`, or just leaving it) ends the texts at once. A call that breaks off
+        is not made again on its own, since what came is yours already: with the same seed the same texts come again, or
+        go on with what came as part of the prompt.
+        The only text of a call that fails raises its error; of several, it is its piece's `error`. Raises InvalidInput,
+        UnknownModel, Overloaded, DeadlineExceeded, Unavailable or ModelFailed for the call as a whole.
+        """
+        asked = request(model, (await self.find(model)).spec, prompts, **how)
+        async with aclosing(pieces(self._live, self._settings, asked)) as coming:
+            async for piece in coming:
+                yield piece
+
+    async def write(self, model: str, prompts: Prompts = None, **how: Unpack[Writing]) -> list[Piece]:
+        """The same texts when all have ended, each whole: prompt after prompt, its copies one after the other."""
+        async with aclosing(self.generate(model, prompts, **how)) as coming:
+            return whole([piece async for piece in coming])
 
     async def _row_ledger(self, model: str, version: str, tenant: str) -> Ledger:
         """Opened once for all callers, and again once it died."""

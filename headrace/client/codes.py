@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+import grpc
 
 from headrace.errors import (
     AlreadyExists,
@@ -12,6 +14,7 @@ from headrace.errors import (
     InvalidInput,
     ModelFailed,
     Overloaded,
+    SequenceFull,
     TakenOver,
     Unavailable,
     UnknownModel,
@@ -33,7 +36,22 @@ EXCEPTIONS: Mapping[int, type[HeadraceError]] = {
     pb.CANCELLED: Cancelled,
     pb.UNAVAILABLE: Unavailable,
     pb.MODEL_FAILED: ModelFailed,
+    pb.SEQUENCE_FULL: SequenceFull,
 }
+
+#: Of a call that ended. UNKNOWN and the like are the transport's own.
+STATUSES: Mapping[grpc.StatusCode, type[HeadraceError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.NOT_FOUND: UnknownModel,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.INTERNAL: ModelFailed,
+}
+
+#: Trailing metadata that says when to try again.
+_PUSHBACK = "grpc-retry-pushback-ms"
 
 #: Nothing was applied, and the same step may succeed a little later.
 RETRIED = (Overloaded, Unavailable)
@@ -48,6 +66,16 @@ def from_wire(error: pb.Error) -> HeadraceError:
         error.message or pb.ErrorCode.Name(error.code),
         expected_position=error.expected_position if error.HasField("expected_position") else None,
         retry_after=error.retry_after_ms / 1000 if error.HasField("retry_after_ms") else None,
+    )
+
+
+def from_status(
+    status: grpc.StatusCode, details: str | None, metadata: Iterable[tuple[str, str | bytes]] | None
+) -> HeadraceError:
+    """Of a call that ended with anything but OK."""
+    pause = next((int(value) for name, value in metadata or () if name == _PUSHBACK), None)
+    return STATUSES.get(status, HeadraceError)(
+        details or status.name, retry_after=None if pause is None else pause / 1000
     )
 
 

@@ -14,6 +14,7 @@ import grpc
 from headrace.errors import HeadraceError, Unavailable
 from headrace.protos import sequences_pb2 as pb
 
+from .codes import from_wire
 from .served import Catalogue, ServedModel
 from .session import FrameRefused, Session
 from .settings import Settings
@@ -41,6 +42,7 @@ class Connection:
     def __init__(self, address: str, settings: Settings, clock: Clock, random: Callable[[], float]) -> None:
         self.catalogue = Catalogue()
         self.clock = clock
+        self.open = True  # until it is stopped
         self._address, self._settings, self._random = address, settings, random
         self._written = asyncio.Event()  # set when there may be something to write
         self.session = Session(settings, self._written.set, self._set_alarm)
@@ -58,6 +60,17 @@ class Connection:
             request_serializer=pb.ModelsRequest.SerializeToString,
             response_deserializer=pb.ModelsReply.FromString,
         )
+        #: A request for texts → the call that streams their replies.
+        self.generate = self._channel.unary_stream(
+            f"{SERVICE}/Generate",
+            request_serializer=pb.GenerateRequest.SerializeToString,
+            response_deserializer=pb.GenerateReply.FromString,
+        )
+        self._fork = self._channel.unary_unary(
+            f"{SERVICE}/Fork",
+            request_serializer=pb.ForkRequest.SerializeToString,
+            response_deserializer=pb.ForkReply.FromString,
+        )
 
     def __repr__(self) -> str:
         return f"Connection({self._address}, {self.session})"
@@ -73,6 +86,16 @@ class Connection:
         """All that is served. Raises Unavailable, or ConfigurationError if a spec cannot be read."""
         return self.catalogue.learn(await self._list())
 
+    async def fork(self, request: pb.ForkRequest) -> pb.ForkReply:
+        """Raises what the server refuses it with, or Unavailable: then it may have happened all the same."""
+        try:
+            reply: pb.ForkReply = await self._fork(request, timeout=self._settings.patience)
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(f"the server did not answer whether the sequence was forked ({_reason(error)})") from None
+        if reply.HasField("error"):
+            raise from_wire(reply.error)
+        return reply
+
     async def _list(self) -> pb.ModelsReply:
         timeout = self._settings.connect_timeout
         try:
@@ -86,6 +109,7 @@ class Connection:
 
     async def stop(self) -> None:
         """Sequences that are not closed live on at the server, until they are resumed or expire."""
+        self.open = False
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:

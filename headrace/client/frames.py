@@ -54,6 +54,11 @@ def _timeouts(left: Sequence[float]) -> bytes:
     return struct.pack(f"<{len(left)}Q", *[int(us) if 1 <= us <= _LONGEST else _bounded(us) for us in left])
 
 
+def microseconds(seconds: float) -> int:
+    """Of a timeout, inf for none."""
+    return _bounded(seconds * 1e6)
+
+
 def _bounded(us: float) -> int:
     """0 stands for no timeout, so late ones get 1: they are applied already, and sent again for their answers."""
     return 0 if isinf(us) else int(max(1, min(us, _LONGEST)))

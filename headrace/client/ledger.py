@@ -46,6 +46,8 @@ class Opening:
     mode: pb.OpenMode
     incarnation: int
     tenant: str
+    source: tuple[bytes, ...] = ()
+    """Of a model with a start graph: its inputs, [time, *shape] each."""
 
     def message(self, key: int, rejoin: bool) -> pb.Open:
         return pb.Open(
@@ -56,6 +58,7 @@ class Opening:
             mode=pb.REJOIN if rejoin else self.mode,
             incarnation=self.incarnation,
             tenant=self.tenant,
+            source=() if rejoin else self.source,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence as Several
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -14,6 +15,7 @@ from headrace.spec import ModelSpec
 
 from .calls import call, close, opened, start_close
 from .connection import Connection
+from .forks import fork
 from .ledger import Ledger
 from .settings import Settings
 from .tensors import Result, Value
@@ -74,6 +76,17 @@ class Sequence:
             await self.close()
         opening = replace(self._ledger.opening, mode=pb.REPLACE, incarnation=secrets.randbits(64) or 1)
         self._ledger = await opened(self._connection, self._settings, opening)
+
+    async def fork(self, copies: int | Several[str] = 1) -> list[Self]:
+        """So many sequences, or those of these ids, that go on from where this one stands, each on its own.
+
+        An id of a fork is this one's up to its first `~`, if it has one, then `~`, then what you like. The forks begin
+        where the sequence stands at the server: await the answers of the steps that they are to have behind them, and
+        look at their `position`. All of them come to be, or none.
+        Raises InvalidInput, AlreadyExists, UnknownSequence, Overloaded, or Unavailable.
+        """
+        ledgers = await fork(self._connection, self._settings, self._ledger, copies)
+        return [type(self)(self._connection, self._settings, ledger) for ledger in ledgers]
 
     async def close(self) -> None:
         """Ends the sequence at the server, when all steps under way are answered.

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Thread
@@ -16,8 +16,9 @@ import pytest
 
 import headrace
 from headrace.blocking import Client, Loop, Sequence, connect
-from headrace.client import Settings
+from headrace.client import Ending, Settings
 from headrace.errors import InvalidInput, Unavailable, UnknownSequence
+from headrace.protos import sequences_pb2 as pb
 
 from .client.fake import Cut, FakeServer
 
@@ -143,3 +144,40 @@ def test_an_end_that_fails_ends_the_thread_all_the_same() -> None:
 def test_nobody_there() -> None:
     with pytest.raises(Unavailable, match="no Headrace server"), Client("127.0.0.1:1", Settings(connect_timeout=0.1)):
         pass
+
+
+async def two_pieces(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
+    yield pb.GenerateReply(parts=[pb.GenerateReply.Part(text="a", tokens=[0])])
+    yield pb.GenerateReply(parts=[pb.GenerateReply.Part(text="b", tokens=[1], ending=pb.MOST)])
+    if asked.most == 0:
+        await asyncio.get_running_loop().create_future()
+
+
+def test_texts_come_in_pieces_and_whole() -> None:
+    with running() as server, connect(server.address) as client:
+        server.writing = two_pieces
+        assert [piece.text for piece in client.generate("letters", "a", max_tokens=2)] == ["a", "b"]
+        (text,) = client.write("letters", "a", max_tokens=2)
+        assert (text.text, text.tokens, text.ending) == ("ab", (0, 1), Ending.MOST)
+
+
+def test_leaving_the_pieces_ends_the_call() -> None:
+    with running() as server, connect(server.address) as client:
+        server.writing = two_pieces
+        for piece in client.generate("letters", "a"):
+            assert piece.text == "a"
+            break
+        gone = asyncio.run_coroutine_threadsafe(server.until(lambda: server.cancelled == 1), server.loop)
+        gone.result(20)
+        coming = client.generate("letters", "a")
+        next(coming)
+        client.close()
+        with pytest.raises(Unavailable):
+            next(coming)
+
+
+def test_a_sequence_forks() -> None:
+    with running() as server, connect(server.address) as client, client.open("sum", "a") as source:
+        total(source, 1)
+        first, second = source.fork(2)
+        assert (total(first, 2), total(second, 3), source.position) == (3, 4, 1)

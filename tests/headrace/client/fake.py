@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.errors import HeadraceError
 from headrace.protos import sequences_pb2 as pb
 
 from .rows import Row, read, stepped
@@ -45,6 +46,7 @@ class Live:
     applied: int = 0  # steps
 
 
+Script = Callable[[pb.GenerateRequest], AsyncIterator[pb.GenerateReply]]
 Refusal = Callable[[Row], pb.Error | None]
 
 
@@ -55,6 +57,11 @@ class Stream:
     keys: dict[int, Live] = field(default_factory=dict)
     models: dict[int, str] = field(default_factory=dict)
     replies: asyncio.Queue[pb.Reply | None] = field(default_factory=asyncio.Queue)  # None: break the connection
+
+
+async def _nothing(request: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
+    return
+    yield
 
 
 class FakeServer:
@@ -70,6 +77,9 @@ class FakeServer:
         self.versions = ["1"]  # of every model, the oldest first
         self.unreadable = ""  # a model whose spec is of another world
         self.frame_bytes = 0  # the largest frame that is read, 0 for any
+        self.writing: Script = _nothing
+        self.asked: list[pb.GenerateRequest] = []
+        self.cancelled = 0  # calls for texts that their callers left
         self.queue: list[tuple[Stream, Row]] = []
         self.streams: list[Stream] = []
         self.connections = 0
@@ -88,6 +98,12 @@ class FakeServer:
                 self._models,
                 request_deserializer=pb.ModelsRequest.FromString,
                 response_serializer=pb.ModelsReply.SerializeToString,
+            ),
+            "Generate": grpc.unary_stream_rpc_method_handler(
+                self._generate, pb.GenerateRequest.FromString, pb.GenerateReply.SerializeToString
+            ),
+            "Fork": grpc.unary_unary_rpc_method_handler(
+                self._fork, pb.ForkRequest.FromString, pb.ForkReply.SerializeToString
             ),
         }
         service = grpc.method_handlers_generic_handler("headrace.v1.Sequences", handlers)
@@ -139,6 +155,27 @@ class FakeServer:
             for version in self.versions
         ]
         return pb.ModelsReply(models=told, frame_bytes=self.frame_bytes)
+
+    async def _generate(self, request: pb.GenerateRequest, context: Any) -> None:
+        self.asked.append(request)
+        try:
+            async for reply in self.writing(request):
+                await context.write(reply)
+        except HeadraceError as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), (("grpc-retry-pushback-ms", "250"),))
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            async with self.changed:
+                self.changed.notify_all()
+            raise
+
+    async def _fork(self, request: pb.ForkRequest, context: Any) -> pb.ForkReply:
+        source = self.live.get(request.id)
+        if source is None:
+            return pb.ForkReply(error=pb.Error(code=pb.UNKNOWN_SEQUENCE, message="not live"))
+        for id in request.copies:
+            self.live[id] = replace(source, owner=None, incarnation=request.incarnation, total=source.total.copy())
+        return pb.ForkReply(position=source.position, version="1")
 
     async def _stream(self, requests: AsyncIterator[pb.Request], context: Any) -> None:
         stream = Stream()

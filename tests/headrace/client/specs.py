@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.spec import Chunk, Input, ModelSpec, Output, State, Text
+from headrace.spec import Cache, Chunk, Input, ModelSpec, Output, Start, State, Text
 
 SUM = ModelSpec(
     name="sum",
@@ -42,4 +42,16 @@ TOKENS = ModelSpec(
     states=SUM.states,
     chunk=Chunk(longest=2),
 )
-SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN, LETTERS, TOKENS)}
+TRANSLATOR = ModelSpec(
+    name="translator",
+    inputs=LETTERS.inputs,
+    outputs=SUM.outputs,
+    caches=(Cache(name="own", heads=1, width=2), Cache(name="source", heads=1, width=2, filled=True)),
+    longest=20,
+    chunk=Chunk(longest=2),
+    start=Start(inputs=(Input(name="word", dtype="int64", vocabulary=3),), longest=8, text=LETTERS.text),
+)
+SEEING = TRANSLATOR.model_copy(
+    update={"name": "seeing", "start": Start(inputs=(Input(name="seen", dtype="float32", shape=(2,)),), longest=8)}
+)
+SPECS = {spec.name: spec for spec in (SUM, PAIR, MEAN, LETTERS, TOKENS, TRANSLATOR, SEEING)}

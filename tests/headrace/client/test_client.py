@@ -21,6 +21,7 @@ from headrace.errors import (
 
 from .fake import FakeServer
 from .running import QUICK, one, served, total
+from .specs import SPECS
 
 
 def test_a_sequence_goes_on_where_it_stands() -> None:
@@ -96,9 +97,7 @@ def test_what_is_served_is_listed() -> None:
     async def main() -> None:
         async with served() as (_, client):
             models = await client.models()
-            assert [(m.name, m.version, m.device) for m in models] == [
-                (n, "1", "CPU") for n in ("sum", "pair", "mean", "letters", "tokens")
-            ]
+            assert [(m.name, m.version, m.device) for m in models] == [(n, "1", "CPU") for n in SPECS]
             assert models[0].spec.stateful and not models[2].spec.stateful
 
     asyncio.run(main())
@@ -186,7 +185,7 @@ def test_the_wrong_kind_of_model_is_refused() -> None:
                 await client.open("mean")
             with pytest.raises(InvalidInput, match="open\\(\\) a sequence"):
                 await client.infer("sum", one(1))
-            with pytest.raises(UnknownModel, match="there are: letters, mean, pair, sum, tokens"):
+            with pytest.raises(UnknownModel, match="there are: letters, mean, pair, seeing, sum, tokens, translator"):
                 await client.open("nothing")
             with pytest.raises(InvalidInput, match="1 to 128 bytes"):
                 await client.open("sum", "")

@@ -1,5 +1,7 @@
+import grpc
+
 from headrace import errors
-from headrace.client.codes import EXCEPTIONS, again, from_wire
+from headrace.client.codes import EXCEPTIONS, again, from_status, from_wire
 from headrace.protos import sequences_pb2 as pb
 
 
@@ -27,3 +29,10 @@ def test_each_caller_gets_an_error_of_its_own() -> None:
     copy = again(error)
     assert copy is not error
     assert (type(copy), str(copy), copy.expected_position) == (errors.WrongPosition, "there", 3)
+
+
+def test_a_call_that_ends_has_an_error_too() -> None:
+    full = from_status(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", [("x", "1"), ("grpc-retry-pushback-ms", "250")])
+    assert (type(full), str(full), full.retry_after) == (errors.Overloaded, "full", 0.25)
+    odd = from_status(grpc.StatusCode.DATA_LOSS, None, None)
+    assert (type(odd), str(odd), odd.retry_after) == (errors.HeadraceError, "DATA_LOSS", None)
