@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .cost import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,7 @@ class Limits:
     idle: float = 600.0  # seconds until an unused sequence expires
     kept_bytes: int = 256 << 20  # of replies that wait for acknowledgement
     most_rows: int = 0  # that `rows` may become while the lane runs, if more
+    cost: Cost = field(default_factory=Cost)  # of a batch, where models have no states
     part: int = 4  # time steps of a row in one tick, where longer steps may be cut
     few: int = 64  # time steps of a tick that fewer rows may share, each with more than a part
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .cost import Cost
 from .steps import Rows, Sink, Steps
 
 #: A parked row: its piece, and where it stands there.
@@ -75,8 +76,9 @@ class Scheduler:
         """May be asked for from another thread: the queue is copied in one piece."""
         return sum(waiting.rows for waiting in tuple(self._ready.values()))
 
-    def limit(self, rows: int, tokens: int) -> None:
-        """Other bounds from the next batch on; pieces that wait are cut as they are taken."""
+    def limit(self, rows: int, tokens: int, cost: Cost | None = None) -> None:
+        """Other bounds from the next batch on; pieces that wait are cut as they are taken. cost: asks for nothing here,
+        where rows go in order."""
         self.rows, self.tokens = rows, tokens
 
     def add(self, steps: Steps) -> None:

@@ -16,6 +16,7 @@ from .kept import Kept
 from .limits import Limits
 from .scheduler import Scheduler
 from .sequences import FreeList, Sequences
+from .similar import Similar, suits
 from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Closed, Sink, Steps, failures
 from .underway import Underway, cuts
 
@@ -25,7 +26,7 @@ class State:
     sequences: Sequences
     slots: FreeList
     kept: Kept
-    scheduler: Scheduler
+    scheduler: Scheduler | Similar
     underway: Underway
     handles: defaultdict[Sink, Handles] = field(default_factory=lambda: defaultdict(Handles))
 
@@ -35,7 +36,9 @@ class State:
             Sequences(limits.sequences),
             FreeList(limits.slots),
             Kept(limits.sequences, spec.outputs, limits.kept_bytes),
-            Scheduler(
+            Similar.of(limits)
+            if suits(spec)
+            else Scheduler(
                 limits.rows,
                 limits.tokens,
                 limits.sequences,
