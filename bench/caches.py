@@ -13,7 +13,6 @@ from statistics import median
 import numpy as np
 
 from headrace.contract import read_model
-from headrace.server.batch import Batch, Outcome
 from headrace.server.commands import Mode, Open, Step
 from headrace.server.engine import OnnxEngine
 from headrace.server.journal import NoJournal
@@ -40,21 +39,9 @@ class Nobody:
         """The lane's answers end before they come here."""
 
 
-class Counting:
-    """An engine, and the CPU seconds of the runtime's calls so far."""
-
-    def __init__(self, engine: OnnxEngine) -> None:
-        self._engine, self.seconds = engine, 0.0
-
-    def run(self, batch: Batch) -> Outcome:
-        outcome = self._engine.run(batch)
-        self.seconds += outcome.compute_cpu
-        return outcome
-
-
 def outside(file: Path, frames: int, rows: int) -> float:
     """CPU seconds a tick of so many frames that are not the runtime's. Raises RuntimeError if a row is not answered."""
-    lane, engine, heard = _lane(file, frames * rows)
+    lane, metrics, heard = _lane(file, frames * rows)
     callers = [Nobody() for _ in range(frames)]
     _open(lane, callers, rows)
     values = tuple(i.sample(rows, np.random.default_rng(0)) for i in lane.spec.inputs)
@@ -63,20 +50,19 @@ def outside(file: Path, frames: int, rows: int) -> float:
         for caller in callers:  # each frame's values have memory of their own, as those from the wire have
             lane.post(Step(_steps(caller, rows, tick, tuple(v.copy() for v in values))))
         heard.clear()
-        seconds = _outside_of_one(lane, engine)
+        seconds = _outside_of_one(lane, metrics)
         spent += seconds if tick >= WARM else 0.0
         if (answered := sum(map(steps_answered, _told(heard)))) != frames * rows:
             raise RuntimeError(f"{answered} of {frames * rows} rows were answered")
     return spent / COUNTED
 
 
-def _lane(file: Path, sequences: int) -> tuple[Lane, Counting, list[Answers]]:
-    """A lane that is not started, its engine, and where its answers go."""
+def _lane(file: Path, sequences: int) -> tuple[Lane, Metrics, list[Answers]]:
+    """A lane that is not started, its metrics, and where its answers go."""
     graph, spec = read_model(file)
-    limits, heard = Limits(rows=BATCH, sequences=sequences), list[Answers]()
-    engine = Counting(OnnxEngine(graph, spec, limits.slots, "CPU"))
-    meter = Metrics.unseen().lane(spec, "1", 0)
-    return Lane(spec, "1", engine, NoJournal(), meter, limits, heard.append, time.monotonic), engine, heard
+    limits, heard, metrics = Limits(rows=BATCH, sequences=sequences), list[Answers](), Metrics.unseen()
+    engine, meter = OnnxEngine(graph, spec, limits.slots, "CPU"), metrics.lane(spec, "1", 0)
+    return Lane(spec, "1", engine, NoJournal(), meter, limits, heard.append, time.monotonic), metrics, heard
 
 
 def _open(lane: Lane, callers: Sequence[Nobody], rows: int) -> None:
@@ -86,11 +72,11 @@ def _open(lane: Lane, callers: Sequence[Nobody], rows: int) -> None:
     lane.admit(wait=False)
 
 
-def _outside_of_one(lane: Lane, engine: Counting) -> float:
-    began, computed = time.thread_time(), engine.seconds
+def _outside_of_one(lane: Lane, metrics: Metrics) -> float:
+    began, computed = time.thread_time(), metrics.total("compute_cpu_seconds")
     lane.admit(wait=False)
     lane.tick()
-    return time.thread_time() - began - (engine.seconds - computed)
+    return time.thread_time() - began - (metrics.total("compute_cpu_seconds") - computed)
 
 
 def _told(heard: Sequence[Answers]) -> Iterator[Answer]:

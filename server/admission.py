@@ -10,15 +10,15 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import Cancelled, InvalidInput, ModelFailed, Overloaded, WrongPosition
+from headrace.errors import Cancelled, ModelFailed, Overloaded, WrongPosition
 from headrace.spec import ModelSpec
 
-from .checks import ended, problems
-from .commands import Cancel, Close, Leave, NamedSteps, Open, Request, Step
+from .checks import endings, problems
+from .commands import Admitted, Cancel, Close, Leave, NamedSteps, Open, Step
 from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, find_named, open_sequence
-from .state import State, wants_reply_kept
+from .state import State, no_cells, wants_reply_kept
 from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds
 from .straight import straight_on, together
 
@@ -39,7 +39,7 @@ class Admission:
     state: State
     idle: float  # seconds until an unused sequence expires
 
-    def handle(self, command: Request, now: float) -> Answers:
+    def handle(self, command: Admitted, now: float) -> Answers:
         match command:
             case Step() | NamedSteps():
                 return self._steps(command, now)
@@ -167,8 +167,9 @@ class Admission:
         steps, answers = self._in_place(steps)
         steps, over = self._going_on(steps)
         steps, full = self._with_room(steps)
+        steps, lacking = self._with_cells(steps)
         self._enqueue(steps)
-        return [*answers, *over, *full]
+        return [*answers, *over, *full, *lacking]
 
     def _enqueue(self, steps: Steps) -> None:
         """Rows that are admitted: behind what is pending of their sequences."""
@@ -211,14 +212,12 @@ class Admission:
         return [(step.sink, Stepped(step.keys, step.positions, step.lengths, outputs))]
 
     def _going_on(self, steps: Steps) -> tuple[Steps, Answers]:
-        """The rows of sequences that have not ended with a shorter step."""
-        if self.spec.chunk.exactly is None or not np.count_nonzero(over := ended(self.spec.chunk, steps.positions)):
-            return steps, []
-        error = InvalidInput(
-            f"the sequence has ended: its last step was shorter than the {self.spec.chunk.exactly} time steps of the "
-            "others; open a new one"
-        )
-        return steps.take(~over), failures(steps.take(over), error)
+        """The rows of sequences that have not ended."""
+        answers: Answers = []
+        for over, error in endings(self.spec, steps):
+            answers += failures(steps.take(over), error)
+            steps = steps.take(~over)
+        return steps, answers
 
     def _with_room(self, steps: Steps) -> tuple[Steps, Answers]:
         """The rows whose replies can be kept until they are acknowledged, with room reserved for them."""
@@ -233,6 +232,18 @@ class Admission:
             retry_after=0.05,
         )
         return steps.take(fits), failures(steps.take(~fits), error)
+
+    def _with_cells(self, steps: Steps) -> tuple[Steps, Answers]:
+        """The rows for whose keys and values there is room, which they have from now on."""
+        if not self.spec.caches:
+            return steps, []
+        fits = self.state.budget.grow(steps.numbers, steps.positions + steps.lengths)
+        if holds(fits):
+            return steps, []
+        lacking = steps.take(~fits)
+        kept = wants_reply_kept(lacking)
+        self.state.kept.release(lacking.numbers[kept], lacking.lengths[kept])
+        return steps.take(fits), failures(lacking, no_cells())
 
     # Callers that change their mind, or are gone
 

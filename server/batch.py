@@ -16,7 +16,7 @@ from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values
 
 
 class Grown(NamedTuple):
-    """Of rows of a model with caches: the lane's numbers of their sequences, and the time steps before these, [rows]."""
+    """Of rows of a model with caches, [rows]: the numbers of their sequences, and the time steps before these."""
 
     numbers: Rows
     past: Rows
@@ -83,8 +83,11 @@ def join(first: Outcome, second: Outcome) -> Outcome:
     return Outcome(outputs, np.concatenate([first.sound, second.sound]), first.compute_cpu + second.compute_cpu)
 
 
-def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> Batch:
-    """Joins the pieces and takes a free slot for each row to be written to: an arena has a batch of spare ones."""
+def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList, *, caches: bool = False) -> Batch:
+    """Joins the pieces and takes a free slot for each row to be written to: an arena has a batch of spare ones.
+
+    caches: whether the model has some.
+    """
     numbers, lengths, values = pack(pieces, "numbers"), pack(pieces, "lengths"), pack_values(pieces)
     if numbers[0] == STATELESS:
         none = np.zeros(len(numbers), np.int64)
@@ -92,4 +95,5 @@ def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList) -> 
     read = sequences.slot[numbers]
     fresh = read == FRESH
     # The slots are taken last, for then nothing can fail that would have to give them back.
-    return Batch(values, lengths, read, slots.take(len(numbers)), fresh)
+    grown = Grown(numbers, sequences.position[numbers]) if caches else None
+    return Batch(values, lengths, read, slots.take(len(numbers)), fresh, grown)

@@ -31,6 +31,9 @@ Count = Annotated[int, Field(ge=1)]
 #: Rows of the largest batch that is measured; an arena has free slots for so many.
 MOST_ROWS: dict[Device, int] = {"CPU": 512, "CUDA": 4096}
 
+#: Time steps of prompts in a tick of a model with caches: of one prompt half of them, or all if it is alone.
+PROMPT = 64
+
 #: Another number for every change of the server that moves the knee, so that all is measured anew.
 FORMAT = 1
 
@@ -76,6 +79,8 @@ class _Entry(BaseModel):
 
 def bounds(settings: Settings, spec: ModelSpec, device: Device, found: Calibration) -> Limits:
     """Of each lane: as the settings say, else as measured; a model may itself bound the rows."""
+    if spec.caches:
+        return with_caches(settings)
     most = spec.chunk.rows or settings.batch_rows or MOST_ROWS[device]
     return Limits(
         rows=min(settings.batch_rows or found.rows, most),
@@ -84,6 +89,22 @@ def bounds(settings: Settings, spec: ModelSpec, device: Device, found: Calibrati
         idle=settings.idle_seconds,
         kept_bytes=settings.kept_bytes,
         most_rows=most,
+    )
+
+
+def with_caches(settings: Settings) -> Limits:
+    """Of models with caches: nothing is measured of them yet. A tick takes PROMPT tokens of prompts, beside one of each
+    running sequence: as many cost about as much as the rows themselves."""
+    base = Limits()
+    return Limits(
+        rows=settings.batch_rows or base.rows,
+        tokens=settings.batch_tokens or PROMPT,
+        sequences=settings.sequences,
+        idle=settings.idle_seconds,
+        kept_bytes=settings.kept_bytes,
+        cache_bytes=settings.cache_bytes,
+        part=PROMPT // 2,
+        few=PROMPT,
     )
 
 

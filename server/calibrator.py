@@ -63,7 +63,7 @@ class Calibrator:
         while not self.answered():
             await self.sleep(INTERVAL)
         await self.sleep(PAUSE)
-        for model in self.models:
+        for model in (each for each in self.models if not each.spec.caches):  # their limits are not measured
             try:
                 await self._calibrate(model)
             except (OSError, TimeoutError) as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import InvalidInput
+from headrace.errors import HeadraceError, InvalidInput, SequenceFull
 from headrace.ragged import starts
 from headrace.spec import Chunk, Input, ModelSpec
 
@@ -28,12 +28,22 @@ def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
         yield from _values(given, values, steps.lengths)
 
 
-def ended(chunk: Chunk, positions: Rows) -> Mask:
-    """[rows] whether a sequence that stands there has ended: a step that was shorter than the others was its last."""
-    if chunk.exactly is None:
-        return np.zeros(len(positions), np.bool_)
-    mask: Mask = positions % chunk.exactly != 0
-    return mask
+def endings(spec: ModelSpec, steps: Steps) -> Iterator[tuple[Mask, HeadraceError]]:
+    """For each way in which a sequence can have ended: which rows [rows] would go on behind it, and what to tell them.
+
+    Positions are the sequences' own. One way at most: chunks of `exactly` and caches do not go together.
+    """
+    exactly = spec.chunk.exactly
+    if exactly is not None and np.count_nonzero(over := steps.positions % exactly != 0):
+        yield over, _was_shorter(exactly)
+    elif spec.longest is not None and np.count_nonzero(over := steps.positions + steps.lengths > spec.longest):
+        yield over, SequenceFull(f"a sequence of {spec.name} has at most {spec.longest} time steps; begin another one")
+
+
+def _was_shorter(exactly: int) -> InvalidInput:
+    return InvalidInput(
+        f"the sequence has ended: its last step was shorter than the {exactly} time steps of the others; open a new one"
+    )
 
 
 def _lengths_fit(chunk: Chunk, lengths: Rows) -> bool:

@@ -11,31 +11,24 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import ModelFailed
-from headrace.spec import ModelSpec, Output
+from headrace.spec import ModelSpec
 
 from .admission import MOST_EXPIRED, Admission
-from .batch import Batch, Outcome, assemble, blank, join
-from .commands import Barrier, Command, Open, Request, Step
-from .commit import commit, roll_back
-from .journal import Journal, record
+from .batch import Batch, Outcome
+from .commands import Barrier, Command, Fork, Generate, Leave, Open, Request, Step
+from .journal import Journal
 from .limits import Limits
-from .refusals import not_logged, out_of_order, too_late, unanswered, untold
+from .refusals import out_of_order, too_late, unanswered, untold
+from .sequences import Name
 from .state import State
-from .steps import Answers, Failed, Rows, Steps, failures
+from .steps import Answers, Failed, Steps, failures
+from .work import Engine, Work
+from .writing.writers import Writers
 
 log = logging.getLogger(__name__)
 
-#: The slots that a tick has written which did not come so far.
-NOTHING = np.zeros(0, np.int64)
-
 #: Idle sequences are looked for this often, in seconds.
 EXPIRY_INTERVAL = 1.0
-
-
-class Engine(Protocol):
-    def run(self, batch: Batch) -> Outcome:
-        """Raises ModelFailed if the runtime refuses the batch; slots that are read never change."""
 
 
 class Meter(Protocol):
@@ -55,7 +48,7 @@ class Lane:
 
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
-    `_answers` that are not sent, `_running`, rows that have left the queue, `_handling`, a command half done, and
+    `_answers` that are not sent, the work's rows, which have left the queue, `_handling`, a command half done, and
     `_frames`, which came one after the other and are not handled yet.
 
     reply: takes the answers of a tick; called on the lane's thread, once for each tick.
@@ -74,12 +67,13 @@ class Lane:
         clock: Callable[[], float],
     ) -> None:
         self.spec, self.version, self.state = spec, version, State.empty(spec, limits)
-        self._engine, self._journal, self._meter, self._reply, self._clock = engine, journal, meter, reply, clock
+        self._meter, self._reply, self._clock = meter, reply, clock
         self._admission = Admission(spec, version, self.state, limits.idle)
+        self._work = Work(spec, version, self.state, engine, journal, clock, self._measure)
+        self._writers = Writers(spec, limits.rows)
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._barriers: list[Barrier] = []
         self._answers: Answers = []
-        self._running: list[Steps] = []
         self._handling: Request | None = None
         self._frames: list[Step] = []
         self._stopping = False
@@ -117,60 +111,34 @@ class Lane:
     def tick(self) -> None:
         """One turn of the loop: the central act of the server."""
         began, underway = self._clock(), self.state.underway
+        self._answers += self._work.begin()
         turn = self.state.scheduler.next(began, len(underway), underway.tokens)
-        self._running = [*turn.late, *turn.run]
+        self._work.rows = [*turn.late, *turn.run]
         contained(lambda: self._meter.started(turn.run, began))
         for late in turn.late:
             self._answers += self.state.fail(late, too_late())
-        self._running = underway.enter(turn.run) if turn.long else turn.run
-        if self._running or underway:
-            self._answers += self._run(began)
-        self._running = []
+        self._work.rows = underway.enter(turn.run) if turn.long else turn.run
+        if self._work.rows or underway:
+            self._answers += self._work.run(began)
+        self._work.rows = []
+        self._write_on()
         self._send()
 
-    def _run(self, began: float) -> Answers:
-        """Run, journal, commit. What fails before the commit fails these rows alone, and the loop goes on."""
-        write = NOTHING
-        try:
-            batch = self._assemble()
-            write = batch.write
-            outcome = run_split(self._engine, batch, self.spec.outputs)
-            ran = self._clock()
-            write, outcome = self._settle(batch, outcome)
-            self._log(outcome)
-        except OSError as error:
-            log.error("the journal cannot be written, so the tick is not applied: %s", error)
-            return roll_back(self.state, self._running, write, not_logged(error))
-        except Exception as error:
-            log.exception("the tick failed and is not applied")
-            self._running = [*self._running, *self.state.underway.drop(self.state.slots)]
-            return roll_back(self.state, self._running, write, ModelFailed(f"the step was not applied: {error}"))
-        answers = commit(self.state, self._running, write, outcome, self._clock())
-        contained(lambda: self._measure(batch, outcome, ran - began))
-        return answers
-
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        self._meter.ran(batch, seconds, outcome.compute_cpu)
-        self._meter.settled(self._running, outcome.sound, self._clock())
+        contained(lambda: self._meter.ran(batch, seconds, outcome.compute_cpu))
+        contained(lambda: self._meter.settled(self._work.rows, outcome.sound, self._clock()))
 
-    def _assemble(self) -> Batch:
-        if self.state.underway:
-            return self.state.underway.assemble(self._running, self.state.sequences, self.state.slots)
-        return assemble(self._running, self.state.sequences, self.state.slots)
-
-    def _settle(self, batch: Batch, outcome: Outcome) -> tuple[Rows, Outcome]:
-        """The written slots and the outcome of the rows that this tick ends: of all, unless long ones are under way."""
-        if not self.state.underway:
-            return batch.write, outcome
-        self._running, write, ended = self.state.underway.advance(self._running, batch, outcome, self.state.slots)
-        return write, ended
-
-    def _log(self, outcome: Outcome) -> None:
-        """Stateless rows leave nothing behind that could be lost."""
-        if self.spec.stateful and self._journal.keeps and self._running:
-            entry = record((self.spec.name, self.version), self.state.sequences, self._running, outcome.sound)
-            if len(entry):
-                self._journal.append(entry)
+    def _write_on(self) -> None:
+        """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
+        asked = bool(self._writers)
+        while asked:
+            mine = [(sink, answer) for sink, answer in self._answers if sink is self._writers]
+            self._answers = [(sink, answer) for sink, answer in self._answers if sink is not self._writers]
+            commands, told = self._writers.turn(mine, self._clock())
+            self._answers += told
+            for command in commands:
+                self._do(command)
+            asked = bool(commands)
 
     def admit(self, *, wait: bool) -> bool:
         """Handles what was posted, and expiry. False when the lane is to stop.
@@ -185,17 +153,21 @@ class Lane:
                 self._handle(command)
         self._handle_frames()
         self._answers += self._expired()
+        self._write_on()
+        self._work.forget()
         self._send_admitted()
         self._pass_barriers()
         return not self._stopping
 
     def _give_up(self) -> None:
         """Whoever waits for a row of a broken lane, or owns a sequence, is told."""
-        held = [*self._running, *self.state.underway.drop(self.state.slots), *self.state.scheduler.withdraw_all()]
+        held = [*self._work.rows, *self.state.underway.drop(self.state.slots), *self.state.scheduler.withdraw_all()]
         self._answers += [answer for steps in held for answer in failures(steps, out_of_order())]
         for command in (self._handling, *self._frames):
             self._answers += untold(command, self._answers)
         self._answers += [(owner, Failed(key, None, out_of_order())) for owner, key in self.state.sequences.owners()]
+        self._answers = [(sink, answer) for sink, answer in self._answers if sink is not self._writers]
+        self._answers += self._writers.give_up(out_of_order())
         contained(self._send)
         self._pass_barriers()
 
@@ -238,18 +210,40 @@ class Lane:
             self._barriers.append(command)
         else:
             self._handling = command
-            if isinstance(command, Open):
-                self._finish(command)
-            self._answers += self._admission.handle(command, self._clock())
+            self._do(command)
             self._handling = None
 
-    def _finish(self, command: Open) -> None:
-        """Whoever opens a sequence is told where it stands, so a step of it that is under way is awaited. What waits
-        behind that step does not run: it becomes ready with the last of these ticks, and the open takes it out."""
-        number = self.state.sequences.names.get(command.name)
-        if number is not None and self.state.underway.holds(number):
+    def _do(self, command: Request) -> None:
+        now = self._clock()
+        match command:
+            case Generate():
+                self._answers += self._writers.begin(command, now)
+                return
+            case Fork():
+                self._finish(command.name)
+                self._answers += self._work.fork(command, now)
+                return
+            case Open():
+                self._finish(command.name)
+            case Leave():
+                for dropped in self._writers.leave(command.sink):
+                    self._do(dropped)
+            case _:
+                pass
+        self._answers += self._admission.handle(command, now)
+
+    def _finish(self, name: Name) -> None:
+        """Whoever opens a sequence is told where it stands, so a source of it that waits is read, and a step that is
+        under way awaited. What waits behind those does not run: it becomes ready with the last of these ticks, and the
+        open takes it out."""
+        state, number = self.state, self.state.sequences.names.get(name)
+        if number is None:
+            return
+        while state.starts.holds(number):
+            self._answers += self._work.begin()
+        if state.underway.holds(number):
             self._send_admitted()
-            while self.state.underway.holds(number):
+            while state.underway.holds(number):
                 self.tick()
 
     def _expired(self) -> Answers:
@@ -273,21 +267,6 @@ class Lane:
         if answers:
             contained(lambda: self._meter.answered(answers))
             self._reply(answers)
-
-
-def run_split(engine: Engine, batch: Batch, outputs: Sequence[Output]) -> Outcome:
-    """Runs the batch; if the runtime refuses it, its halves, until the guilty rows are alone and the others have run.
-
-    Running a row twice does no harm: it reads one slot and writes another, and nothing is committed yet.
-    """
-    try:
-        return engine.run(batch)
-    except ModelFailed as error:
-        if len(batch) == 1:
-            log.warning("%s", error)
-            return Outcome(blank(outputs, batch.lengths), np.zeros(1, np.bool_))
-    first, second = (run_split(engine, half, outputs) for half in batch.halves())
-    return join(first, second)
 
 
 def contained(act: Callable[[], object]) -> None:

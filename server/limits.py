@@ -14,6 +14,7 @@ class Limits:
     sequences: int = 10_000  # live at a time
     idle: float = 600.0  # seconds until an unused sequence expires
     kept_bytes: int = 256 << 20  # of replies that wait for acknowledgement
+    cache_bytes: int = 1 << 30  # of keys and values
     most_rows: int = 0  # that `rows` may become while the lane runs, if more
     cost: Cost = field(default_factory=Cost)  # of a batch, where models have no states
     part: int = 4  # time steps of a row in one tick, where longer steps may be cut

@@ -46,6 +46,7 @@ GAUGES = {
     "live_sequences": "Sequences open or waiting to be resumed",
     "ready_rows": "Rows that wait for a batch",
     "kept_bytes": "Replies that wait for acknowledgement",
+    "cache_bytes": "Keys and values of live sequences",
     "batch_limit_rows": "Most rows in a batch",
     "batch_limit_tokens": "Most time steps in a batch, unless a single row has more",
 }
@@ -95,6 +96,7 @@ class LaneMeter:
             "live_sequences": len(self._state.sequences),
             "ready_rows": self._state.scheduler.ready_rows,
             "kept_bytes": self._state.kept.total,
+            "cache_bytes": self._state.budget.total,
             "batch_limit_rows": self._state.scheduler.rows,
             "batch_limit_tokens": self._state.scheduler.tokens,
         }

@@ -9,7 +9,7 @@ from headrace.errors import AlreadyExists, HeadraceError, TakenOver, UnknownSequ
 from .commands import Close, Mode, NamedSteps, Open
 from .handles import TAKEN, UNKNOWN, why
 from .state import State
-from .steps import Answers, Array, Failed, Opened, failures
+from .steps import Answers, Array, Failed, Opened, Sink, failures
 
 #: Incarnation of sequences that were begun by a named step: no client knows it, so none resumes by it unawares.
 NO_INCARNATION = 0
@@ -35,7 +35,9 @@ def open_sequence(state: State, command: Open, version: str, now: float) -> Answ
     resumed = number is not None
     if number is None:
         number = state.sequences.create(command.name, command.incarnation, now)
-    return [*told, (command.sink, _enter(state, command, number, version, now, resumed=resumed))]
+        state.start(number, command.source)
+    state.sequences.incarnation[number] = command.incarnation
+    return [*told, (command.sink, enter(state, command.sink, command.key, number, version, now, resumed=resumed))]
 
 
 def _vacate(state: State, command: Open, live: int) -> Answers:
@@ -47,13 +49,12 @@ def _vacate(state: State, command: Open, live: int) -> Answers:
     return told
 
 
-def _enter(state: State, command: Open, number: int, version: str, now: float, *, resumed: bool) -> Opened:
-    """The sequence belongs to the caller from now on."""
+def enter(state: State, sink: Sink, key: int, number: int, version: str, now: float, *, resumed: bool) -> Opened:
+    """The sequence belongs to the caller from now on, under this key."""
     sequences = state.sequences
-    sequences.incarnation[number], sequences.used[number] = command.incarnation, now
-    sequences.owner[number], sequences.key[number] = command.sink, command.key
-    state.handles[command.sink][command.key] = number
-    return Opened(command.key, version, int(sequences.position[number]), resumed=resumed)
+    sequences.used[number], sequences.owner[number], sequences.key[number] = now, sink, key
+    state.handles[sink][key] = number
+    return Opened(key, version, int(sequences.position[number]), resumed=resumed)
 
 
 def _permitted(state: State, command: Open) -> int | None:
@@ -69,6 +70,8 @@ def _permitted(state: State, command: Open) -> int | None:
         raise AlreadyExists(f"sequence {command.name[1]!r} is live; resume it, replace it, or choose another id")
     if live is None:
         state.sequences.require_room()
+    if live is None or (command.mode is Mode.REPLACE and not _same(state, command, live)):
+        state.require_source(command.source)
     if handles[command.key] < 0:
         handles[command.key] = UNKNOWN  # raises if the key is too large
     return live
@@ -132,10 +135,11 @@ def find_named(state: State, command: NamedSteps, now: float) -> tuple[Array, An
 
 def _start(state: State, command: NamedSteps, row: int, now: float) -> tuple[int, Answers]:
     """The sequence that the row begins. Raises, before anything changes, UnknownSequence if it does not say `start`;
-    Overloaded if there is no room."""
+    Overloaded if there is no room; InvalidInput if the model begins with a source, for a row cannot carry one."""
     name = command.names[row]
     if not command.starts[row]:
         raise UnknownSequence(f"sequence {name[1]!r} is not live; its first request must set sequence_start")
+    state.require_source(())
     told = _restart(state, state.sequences.names.get(name))
     return state.sequences.create(name, NO_INCARNATION, now), told
 

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from headrace.errors import DeadlineExceeded, HeadraceError, Unavailable
 
-from .commands import Cancel, Close, Leave, NamedSteps, Open, Request, Step
+from .commands import Cancel, Close, Fork, Generate, Leave, NamedSteps, Open, Request, Step
 from .steps import NEXT, Answers, Failed, failures
 
 
@@ -29,8 +29,11 @@ def unanswered(command: Request, error: HeadraceError) -> Answers:
             return failures(steps, error)
         case Open():
             return [(command.sink, Failed(command.key, None, error))]
-        case Close():
+        case Close() | Fork():
             return [(command.sink, Failed(key, None, error)) for key in command.keys]
+        case Generate():
+            texts = range(len(command.prompts) * command.copies)
+            return [(command.sink, Failed(key, None, error)) for key in texts]
         case Cancel() | Leave():
             return []
         case _:

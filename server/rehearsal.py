@@ -18,8 +18,8 @@ from headrace.spec import ModelSpec
 
 from .batch import Batch
 from .foreign_names import graphs
-from .lane import Engine
 from .steps import Array, Rows
+from .work import Engine
 
 #: Rows of the batch: two may pass for the two of some other axis.
 ROWS = 3

@@ -16,6 +16,7 @@ from headrace.errors import ConfigurationError
 from headrace.foreign import FOREIGN_FILE, Foreign
 from headrace.spec import ModelSpec
 
+from .caches.engine import CachedEngine
 from .calibration import Calibration, Key, bounds, find, user_cache
 from .device import Device, choose
 from .engine import OnnxEngine
@@ -34,8 +35,13 @@ from .steps import Answers
 
 log = logging.getLogger(__name__)
 
+AnyEngine = OnnxEngine | CachedEngine
+
 #: Runs a function with its argument on the event loop, from any thread.
 Post = Callable[[Callable[[Answers], None], Answers], None]
+
+#: The start graph of a model whose sequences begin with a source, beside its file.
+START_FILE = "start.onnx"
 
 #: Bytes, about, of a lane's tables for each sequence that may be live.
 TABLES = 100
@@ -79,16 +85,13 @@ def naming(file: Path) -> Iterator[None]:
 
 
 def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clock: Callable[[], float]) -> Models:
-    """Loads every model of the folder and starts its lanes; those with caches are left out, and the log says so.
+    """Loads every model of the folder and starts its lanes.
 
     Raises ConfigurationError if there is none, one is corrupt, or its place does not fit its spec.
     """
     loader = Loader(settings, choose(settings.device), journal, metrics, post, clock)
     with ThreadPoolExecutor(cores(), "load") as pool:  # most of it is the runtime's and protobuf's, off the interpreter
-        found = list(pool.map(loader.model, find_files(settings.models)))
-    models = [model for model in found if model is not None]
-    if not models:
-        raise ConfigurationError(f"{settings.models} holds only models with caches, which are not served yet")
+        models = list(pool.map(loader.model, find_files(settings.models)))
     for lane in (lane for model in models for lane in model.lanes):
         lane.start()  # once all are sound: a thread that nobody stops would keep its engine
     return Models(models, metrics.refused)
@@ -105,37 +108,46 @@ class Loader:
     post: Post
     clock: Callable[[], float]
 
-    def model(self, file: Path) -> Model | None:
-        """A model whose lanes are not started yet; None for one with caches of keys and values.
-
-        Raises ConfigurationError for a file that cannot be served.
-        """
+    def model(self, file: Path) -> Model:
+        """A model whose lanes are not started yet. Raises ConfigurationError for a file that cannot be served."""
         graph, spec = read(file)
         name, version = file.parent.parent.name, file.parent.name
-        if spec.caches:
-            log.warning("%s/%s is not served: its caches of keys and values need what is not built yet", name, version)
-            return None
+        device = self._device(spec)
         if spec.name != name:
             raise ConfigurationError(f"{file} is model {spec.name!r} by its spec; move it to {spec.name}/{version}/")
         found = self._calibration(file)
-        limits = bounds(self.settings, spec, self.device, found)
+        limits = bounds(self.settings, spec, device, found)
         lanes = self.settings.lanes or min(found.lanes, cores())
-        model = Model(spec, version, self.device, Gate(self.settings.queued_rows, f"for model {name}"))
-        beside = file.with_name(FOREIGN_FILE)
-        if beside.exists():
-            with naming(beside):
-                engines = self._proven(graph, spec, limits, lanes)
-        else:
-            engines = self._engines(graph, spec, limits, lanes)
+        model = Model(spec, version, device, Gate(self.settings.queued_rows, f"for model {name}"))
+        engines = self._engines_of(file, graph, spec, limits, lanes)
         model.lanes = tuple(self._lane(model, number, engine, limits) for number, engine in enumerate(engines))
         log.info("%s/%s: %s", name, version, describe(spec, engines, limits))
         return model
+
+    def _engines_of(
+        self, file: Path, graph: onnx.ModelProto, spec: ModelSpec, limits: Limits, lanes: int
+    ) -> Sequence[AnyEngine]:
+        beside = file.with_name(FOREIGN_FILE)
+        if beside.exists():
+            with naming(beside):
+                return self._proven(graph, spec, limits, lanes)
+        if spec.caches:
+            start = read_graph(file.with_name(START_FILE)) if spec.start else None
+            return [CachedEngine(graph, spec, limits.slots, "CPU", rows=limits.rows, start=start) for _ in range(lanes)]
+        return self._engines(graph, spec, limits, lanes)
 
     def _calibration(self, file: Path) -> Calibration:
         """What was measured once, else what suits most models; nothing is measured now."""
         if not self.settings.measures:
             return Calibration()
         return find(self.settings.cache or user_cache(), Key.of(file, self.device)) or Calibration()
+
+    def _device(self, spec: ModelSpec) -> Device:
+        """Models with caches run on the CPU: the operator that keeps them in place takes float32 nowhere else."""
+        if spec.caches and self.device != "CPU":
+            log.warning("%s is served on the CPU, as all models with caches are so far", spec.name)
+            return "CPU"
+        return self.device
 
     def _engines(self, graph: onnx.ModelProto, spec: ModelSpec, limits: Limits, lanes: int) -> list[OnnxEngine]:
         return [OnnxEngine(graph, spec, limits.slots, self.device) for _ in range(lanes)]
@@ -147,7 +159,7 @@ class Loader:
         rehearse(engines[0], spec, min(limits.rows, limits.slots // 2), tolerance(graph))
         return engines
 
-    def _lane(self, model: Model, number: int, engine: OnnxEngine, limits: Limits) -> Lane:
+    def _lane(self, model: Model, number: int, engine: AnyEngine, limits: Limits) -> Lane:
         try:
             return self._lane_of(model, number, engine, limits)
         except MemoryError as error:
@@ -156,7 +168,7 @@ class Loader:
                 "which cannot be had; choose fewer with --sequences"
             ) from error
 
-    def _lane_of(self, model: Model, number: int, engine: OnnxEngine, limits: Limits) -> Lane:
+    def _lane_of(self, model: Model, number: int, engine: AnyEngine, limits: Limits) -> Lane:
         return Lane(
             model.spec,
             model.version,
@@ -169,8 +181,9 @@ class Loader:
         )
 
 
-def describe(spec: ModelSpec, engines: Sequence[OnnxEngine], limits: Limits) -> str:
+def describe(spec: ModelSpec, engines: Sequence[AnyEngine], limits: Limits) -> str:
     """One line for the log: the kind of model, its lanes and batches, and where its nodes run."""
-    kind = f"states {', '.join(s.name for s in spec.states)}" if spec.stateful else "stateless"
+    kept = ", ".join([*(s.name for s in spec.states), *(c.name for c in spec.caches)])
+    kind = f"states {kept}" if spec.stateful else "stateless"
     batch = f"batches of {limits.rows} rows and {limits.tokens} time steps"
     return f"{kind}; lanes: {len(engines)}, {batch}; nodes on {engines[0].placement()}"

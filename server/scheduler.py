@@ -48,6 +48,8 @@ class Scheduler:
     """Rows in order of arrival, cut into batches of at most `rows` rows and `tokens` time steps (one row at least).
 
     part: so many time steps of a row run in one tick at most, and no more of them count; None: rows are not cut.
+    apart: rows of one time step do not count and never wait behind longer ones, so that those who go on step by step
+    are not stalled by long prompts; `tokens` bounds the longer ones alone.
     equal_lengths: a batch holds rows of one length only, that of the oldest; the others wait for theirs to be oldest.
 
     Mutable state: `rows` and `tokens`; `_ready`, serial → piece in the order of the queue; `_serial_of` [sequences],
@@ -56,9 +58,17 @@ class Scheduler:
     """
 
     def __init__(
-        self, rows: int, tokens: int, sequences: int, *, part: int | None = None, equal_lengths: bool = False
+        self,
+        rows: int,
+        tokens: int,
+        sequences: int,
+        *,
+        part: int | None = None,
+        apart: bool = False,
+        equal_lengths: bool = False,
     ) -> None:
-        self.rows, self.tokens, self._part, self._equal_lengths = rows, tokens, part, equal_lengths
+        self.rows, self.tokens = rows, tokens
+        self._part, self._apart, self._equal_lengths = part, apart, equal_lengths
         self._ready: OrderedDict[int, Waiting] = OrderedDict()
         self._serials = 0
         self._serial_of = np.zeros(sequences, np.int64)
@@ -90,13 +100,22 @@ class Scheduler:
 
     def _in_batches(self, steps: Steps) -> Iterator[Steps]:
         """Pieces of no more rows than a batch has: taking a row out of a piece copies the piece."""
-        for piece in _by_length(steps) if self._equal_lengths else [steps]:
+        for piece in self._alike(steps):
             rest = piece
             while len(rest) > self.rows:
                 batch, rest = rest.split(self.rows)
                 yield batch
             if len(rest):
                 yield rest
+
+    def _alike(self, steps: Steps) -> list[Steps]:
+        """Parts of rows that may share a piece."""
+        if self._equal_lengths:
+            return _by_length(steps)
+        single = steps.lengths == 1
+        if not self._apart or not 0 < np.count_nonzero(single) < len(steps):
+            return [steps]
+        return [steps.take(single), steps.take(~single)]
 
     def park(self, steps: Steps) -> None:
         """Rows of different sequences that have rows pending."""
@@ -110,27 +129,36 @@ class Scheduler:
         """
         run: list[Steps] = []
         late: list[Steps] = []
-        free, room, long = self.rows - rows, self.tokens - tokens, False
+        free, room, long, full = self.rows - rows, max(self.tokens - tokens, 0), False, False
         for serial in self._candidates() if free > 0 else ():
+            if full and self._ready[serial].tokens:
+                continue
             waiting = self._in_time(self._ready[serial], now, late)
-            piece, rest = self._split(waiting, free, room, first=not run and not rows)
+            piece, rest = self._split(waiting, free, room, first=self._first(run, rows, room))
             if rest is None:
                 del self._ready[serial]
             else:
-                self._ready[serial] = rest
+                self._ready[serial], full = rest, True
             free, room = free - piece.rows, room - piece.tokens
             if piece.rows:
                 run.append(piece.steps)
                 long |= piece.long
-            if rest is not None or not free:
+            if not free or (full and not self._apart):
                 break
         return Turn(run, late, long)
+
+    def _first(self, run: list[Steps], rows: int, room: int) -> bool:
+        """Whether the next row goes even if it does not fit: it would never, for there is nothing yet that counts."""
+        return room == self.tokens if self._apart else not run and not rows
 
     def _candidates(self) -> Iterator[int]:
         """Serials of the pieces that may share a batch, oldest first; each leaves before the next is asked for."""
         if self._equal_lengths and self._ready:
             length = next(iter(self._ready.values())).steps.lengths[0]
             yield from [serial for serial, waiting in self._ready.items() if waiting.steps.lengths[0] == length]
+            return
+        if self._apart:
+            yield from list(self._ready)
             return
         while self._ready:
             yield next(iter(self._ready))
@@ -222,7 +250,8 @@ class Scheduler:
         rows, tokens = len(steps), steps.tokens
         soonest = float(np.minimum.reduce(steps.deadlines, initial=np.inf))
         counted = tokens if tokens == rows else int(np.add.reduce(self._counted(steps.lengths)))
-        return Waiting(steps, rows, counted, soonest, counted < tokens)
+        long = counted < tokens
+        return Waiting(steps, rows, 0 if self._apart and tokens == rows else counted, soonest, long)
 
     def _counted(self, lengths: Rows) -> Rows:
         return lengths if self._part is None else np.minimum(lengths, self._part)
@@ -239,7 +268,8 @@ class Scheduler:
         """What of the piece fits, if it is the batch's first one row at least; and the rest, None if there is none."""
         if waiting.rows <= rows and waiting.tokens <= tokens:
             return waiting, None
-        fit = int(np.searchsorted(np.cumsum(self._counted(waiting.steps.lengths)), tokens, side="right"))
+        counted = self._counted(waiting.steps.lengths) if waiting.tokens else np.zeros(waiting.rows, np.int64)
+        fit = int(np.searchsorted(np.cumsum(counted), tokens, side="right"))
         fit = min(rows, max(fit, 1) if first else fit)
         if fit == waiting.rows:
             return waiting, None

@@ -55,6 +55,8 @@ class Settings(BaseModel):
     """Largest request message."""
     kept_bytes: Positive = BOUNDS.kept_bytes
     """Of replies that wait for acknowledgement, for each lane."""
+    cache_bytes: Positive = BOUNDS.cache_bytes
+    """Of keys and values that decoders keep, for each lane."""
     drain_seconds: Annotated[float, Field(gt=0)] = 30.0
     """How long a stopping server waits for what it admitted."""
 

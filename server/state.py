@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.errors import HeadraceError, WrongPosition
+from headrace.errors import HeadraceError, Overloaded, WrongPosition
 from headrace.spec import ModelSpec
 
+from .budget import Budget
 from .handles import CLOSED, Handles
 from .kept import Kept
 from .limits import Limits
 from .scheduler import Scheduler
 from .sequences import FreeList, Sequences
 from .similar import Similar, suits
-from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Closed, Sink, Steps, failures
+from .starts import Starts
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Closed, Failed, Rows, Sink, Steps, failures
 from .underway import Underway, cuts
 
 
@@ -28,6 +30,9 @@ class State:
     kept: Kept
     scheduler: Scheduler | Similar
     underway: Underway
+    starts: Starts
+    budget: Budget
+    gone: list[int]  # numbers of which an engine may still hold something
     handles: defaultdict[Sink, Handles] = field(default_factory=lambda: defaultdict(Handles))
 
     @classmethod
@@ -43,15 +48,19 @@ class State:
                 limits.tokens,
                 limits.sequences,
                 part=limits.part if cuts(spec) else None,
+                apart=bool(spec.caches),
                 equal_lengths=spec.chunk.equal_lengths,
             ),
-            Underway(spec.outputs, limits.part, min(limits.few, limits.tokens)),
+            Underway(spec.outputs, limits.part, min(limits.few, limits.tokens), caches=bool(spec.caches)),
+            Starts(spec, limits.rows),
+            Budget(spec, limits.sequences, limits.cache_bytes),
+            [],
         )
 
     @property
     def busy(self) -> bool:
         """Whether anything can run."""
-        return bool(self.scheduler) or bool(self.underway)
+        return bool(self.scheduler) or bool(self.underway) or bool(self.starts)
 
     def remove(self, number: int, word: int) -> tuple[Sink, int] | None:
         """The sequence, of which nothing is pending, leaves; its owner's key stands for `word` from now on.
@@ -60,6 +69,8 @@ class State:
         """
         owner, key = self.sequences.owner[number], int(self.sequences.key[number])
         self.kept.drop(number)
+        self.budget.drop(number)
+        self.gone.append(number)
         slot = self.sequences.remove(number)
         if slot >= 0:
             self.slots.give(np.array([slot]))
@@ -67,6 +78,37 @@ class State:
             return None
         self.handles[owner][key] = word
         return owner, key
+
+    def require_source(self, source: tuple[Array, ...]) -> None:
+        """Raises InvalidInput if no sequence can begin so, Overloaded if there is no room for its cells."""
+        self.starts.require(source)
+        if source and not self.budget.has_room(len(source[0])):
+            raise no_cells()
+
+    def start(self, number: int, source: tuple[Array, ...]) -> None:
+        """The new sequence's source waits to be read, if it begins with one."""
+        if source:
+            self.budget.start(number, len(source[0]))
+            self.starts.add(number, source)
+            self.sequences.pending[number] += 1
+
+    def begun(self, numbers: Rows, sound: NDArray[np.bool_], error: HeadraceError) -> Answers:
+        """Sources were read: steps behind them are ready. Sequences whose source could not be read end with `error`."""
+        self.sequences.pending[numbers] -= 1
+        self.scheduler.settle(numbers[sound])
+        answers = self.close_due(numbers[sound])
+        for number in numbers[~sound].tolist():
+            answers += self._ended(number, error)
+        return answers
+
+    def _ended(self, number: int, error: HeadraceError) -> Answers:
+        """All queued steps of the sequence fail, it leaves, and its owner is told."""
+        closing = bool(self.sequences.closing[number])
+        answers = self.fail_all(number, error)
+        if closing:  # it has left, as it wished
+            return answers
+        left = self.remove(number, CLOSED)
+        return answers if left is None else [*answers, (left[0], Failed(left[1], None, error))]
 
     def close_due(self, numbers: Array) -> Answers:
         """Sequences that were to close and have nothing pending any more do so."""
@@ -120,6 +162,7 @@ class State:
         self.kept.release(steps.numbers[kept], steps.lengths[kept])
         self.sequences.pending[steps.numbers] -= 1
         self.sequences.expected[steps.numbers] -= steps.lengths
+        self.budget.shrink(steps.numbers, self.sequences.expected[steps.numbers])
 
 
 def wants_reply_kept(steps: Steps) -> NDArray[np.bool_]:
@@ -132,4 +175,12 @@ def behind_a_failure(position: int) -> WrongPosition:
     return WrongPosition(
         f"an earlier step of this sequence failed, it stands at position {position}; send the steps again from there",
         expected_position=position,
+    )
+
+
+def no_cells() -> Overloaded:
+    return Overloaded(
+        "the caches of this lane are full; close sequences, wait until others end, or give the server more with "
+        "--cache-bytes",
+        retry_after=0.5,
     )

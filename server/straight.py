@@ -27,7 +27,7 @@ def straight_on(spec: ModelSpec, state: State, numbers: Array, positions: Rows, 
     Columns [rows] of different live sequences; lengths are allowed ones.
     """
     return (
-        spec.chunk.exactly is None
+        _plain(spec)
         and same(state.sequences.expected[numbers], positions)
         and not np.count_nonzero(state.sequences.closing[numbers])
         and single(lengths)
@@ -35,12 +35,17 @@ def straight_on(spec: ModelSpec, state: State, numbers: Array, positions: Rows, 
     )
 
 
+def _plain(spec: ModelSpec) -> bool:
+    """Whether a sequence may go on for ever: neither lengths nor cells of caches bound it."""
+    return spec.chunk.exactly is None and not spec.caches
+
+
 def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float) -> bool:
     """Admits these frames if all of them are usual, and nothing is pending of their sequences; else does nothing.
 
     A sequence that is closing has something pending.
     """
-    if not spec.stateful or spec.chunk.exactly is not None or not _of_one_step_each(frames):
+    if not spec.stateful or not _plain(spec) or not _of_one_step_each(frames):
         return False
     frames = [frame.numbered(state.handles[frame.sink].lookup(frame.keys)) for frame in frames]
     numbers, positions, sequences = pack(frames, "numbers"), pack(frames, "positions"), state.sequences

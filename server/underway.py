@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from headrace.ragged import starts
 from headrace.spec import ModelSpec, Output
 
-from .batch import Batch, Outcome
+from .batch import Batch, Grown, Outcome
 from .sequences import FRESH, FreeList, Sequences
 from .steps import Array, Outputs, Rows, Steps
 
@@ -47,18 +47,19 @@ def cuts(spec: ModelSpec) -> bool:
     """Whether steps may be cut: parity tells that parts one after the other give what the whole gives."""
     rules = spec.chunk
     whole = rules.whole or rules.exactly is not None or rules.equal_lengths
-    return spec.stateful and not spec.caches and spec.parity is not None and not whole
+    return spec.stateful and spec.parity is not None and not whole
 
 
 class Underway:
     """part: the most time steps of a row in one tick. few: so many in all may a tick take whose rows would make less of
-    them, for a call of the runtime costs about as much as several time steps of a few rows.
+    them, for a call of the runtime costs about as much as several time steps of a few rows. caches: whether the model
+    has some.
 
     Mutable: `_places` [COLUMNS, rows] int64; `_rows`, the same rows' pieces and outputs.
     """
 
-    def __init__(self, outputs: Sequence[Output], part: int, few: int) -> None:
-        self._outputs, self._part, self._few = outputs, part, few
+    def __init__(self, outputs: Sequence[Output], part: int, few: int, *, caches: bool = False) -> None:
+        self._outputs, self._part, self._few, self._caches = outputs, part, few, caches
         self._places = np.zeros((len(COLUMNS), 0), np.int64)
         self._rows: list[Row] = []
 
@@ -112,7 +113,14 @@ class Underway:
         meanwhile = self._places[SLOT]
         ours = slot[len(slot) - len(self) :]
         ours[meanwhile != FRESH] = meanwhile[meanwhile != FRESH]
-        return Batch(values, lengths, np.maximum(slot, 0), slots.take(len(slot)), slot == FRESH)
+        grown = Grown(numbers, self._past(sequences.position[numbers])) if self._caches else None
+        return Batch(values, lengths, np.maximum(slot, 0), slots.take(len(slot)), slot == FRESH, grown)
+
+    def _past(self, positions: Rows) -> Rows:
+        """[rows] where sequences stand → the time steps before the next part; those under way are the last rows."""
+        past = positions.copy()
+        past[len(past) - len(self) :] += self._places[DONE]
+        return past
 
     def advance(self, pieces: Sequence[Steps], batch: Batch, outcome: Outcome, slots: FreeList) -> Settled:
         """After the run of what `assemble` made. Rows that have ended, or are not sound, leave; the others go on."""

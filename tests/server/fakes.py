@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.errors import ModelFailed
 from headrace.ragged import starts
 from headrace.server.batch import Batch, Outcome
 from headrace.server.commands import NamedSteps
 from headrace.server.journal import Journal, NoJournal, Record
-from headrace.server.lane import Engine, Lane, Meter
+from headrace.server.lane import Lane, Meter
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
-from headrace.server.steps import STATELESS, Answer, Answers, Outputs, Sink, Steps
+from headrace.server.steps import STATELESS, Answer, Answers, Array, Outputs, Rows, Sink, Steps
+from headrace.server.work import Engine
 from headrace.spec import Chunk, Input, ModelSpec, Output, Parity, State
 
 FEATURES = 2
@@ -42,6 +44,8 @@ class SumEngine:
     slots: int
     refuse: Callable[[np.ndarray], bool] = lambda values: False
     batches: list[Batch] = field(default_factory=list)
+    sources: dict[int, float] = field(default_factory=dict)
+    forgotten: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.arena = np.full((self.slots, FEATURES), np.nan, np.float32)  # whatever is read unwritten shows
@@ -59,6 +63,23 @@ class SumEngine:
         last = y[starts(batch.lengths) + batch.lengths - 1]
         self.arena[batch.write] = last
         return Outcome(Outputs((y, last), (True, False), batch.lengths), np.isfinite(last).all(axis=1))
+
+    def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
+        """What a source gives is kept by number: its sum. A row that `refuse` names is not sound."""
+        rows = np.split(source[0], np.cumsum(lengths)[:-1])
+        self.sources |= {int(number): float(row.sum()) for number, row in zip(numbers, rows, strict=True)}
+        return np.array([not self.refuse(row) for row in rows])
+
+    def fork(self, number: int, slot: int, length: int, numbers: Rows, slots: Rows) -> None:
+        if number in self.sources:
+            self.sources |= dict.fromkeys(numbers.tolist(), self.sources[number])
+        if len(slots):
+            self.arena[slots] = self.arena[slot]
+
+    def forget(self, numbers: Rows) -> None:
+        self.forgotten += numbers.tolist()
+        for number in numbers.tolist():
+            self.sources.pop(number, None)
 
 
 @dataclass

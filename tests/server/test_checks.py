@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from headrace.server.checks import ended, problems
+from headrace.errors import InvalidInput, SequenceFull
+from headrace.server.checks import endings, problems
 from headrace.spec import Chunk, Input
 
 from .fakes import SUM, Heard, steps
@@ -64,5 +65,15 @@ def test_chunks_of_exactly_n_and_a_shorter_last_one(padded_end: bool, wrong: lis
 
 
 def test_a_sequence_has_ended_where_no_chunk_can_begin() -> None:
-    assert ended(Chunk(longest=4, exactly=4, padded_end=True), np.array([0, 3, 4, 9])).tolist() == [0, 1, 0, 1]
-    assert not ended(Chunk(longest=4), np.array([3])).any()
+    rows = steps(Heard(), [(key, position, [0]) for key, position in enumerate((0, 3, 4, 9))])
+    exactly = SUM.model_copy(update={"chunk": Chunk(longest=4, exactly=4, padded_end=True)})
+    ((over, error),) = endings(exactly, rows)
+    assert over.tolist() == [0, 1, 0, 1] and isinstance(error, InvalidInput)
+    assert not list(endings(SUM, rows))
+
+
+def test_no_step_goes_beyond_the_longest_sequence() -> None:
+    bounded = SUM.model_copy(update={"longest": 5})
+    rows = steps(Heard(), [(0, 3, [0, 0]), (1, 3, [0, 0, 0]), (2, 5, [0])])
+    ((over, error),) = endings(bounded, rows)
+    assert over.tolist() == [False, True, True] and isinstance(error, SequenceFull)

@@ -22,8 +22,9 @@ Row = tuple[int, int]  # sequence, position
 class Books:
     """Admits as a lane does: the first row of an idle sequence is added, all others are parked. Mutable throughout."""
 
-    def __init__(self, *, equal_lengths: bool = False) -> None:
-        self.scheduler = Scheduler(ROWS, TOKENS, sequences=5, equal_lengths=equal_lengths)
+    def __init__(self, *, equal_lengths: bool = False, apart: bool = False) -> None:
+        self.scheduler = Scheduler(ROWS, TOKENS, sequences=5, equal_lengths=equal_lengths, apart=apart)
+        self.apart = apart
         self.sink, self.equal_lengths = Heard(), equal_lengths
         self.sent: dict[int, int] = dict.fromkeys(range(5), 0)
         self.pending: dict[int, int] = dict.fromkeys(range(5), 0)
@@ -45,9 +46,10 @@ class Books:
     def turn(self) -> None:
         turn = self.scheduler.next(NOW)
         numbers = [number for part in turn.run for number in part.numbers.tolist()]
-        tokens = sum(int(part.lengths.sum()) for part in turn.run)
+        lengths = [length for part in turn.run for length in part.lengths.tolist()]
+        counted = [length for length in lengths if length > 1 or not self.apart]
         assert len(set(numbers)) == len(numbers) <= ROWS
-        assert tokens <= TOKENS or len(numbers) == 1
+        assert sum(counted) <= TOKENS or len(counted) == 1
         assert not self.equal_lengths or len({length for part in turn.run for length in part.lengths.tolist()}) <= 1
         assert all(deadline == IN_TIME for part in turn.run for deadline in part.deadlines.tolist())
         assert all(deadline == LATE for part in turn.late for deadline in part.deadlines.tolist())
@@ -78,11 +80,11 @@ def value(number: int, position: int) -> float:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(FRAME, max_size=12), st.booleans())
+@given(st.lists(FRAME, max_size=12), st.sampled_from([{}, {"equal_lengths": True}, {"apart": True}]))
 def test_every_row_leaves_once_in_order_within_the_bounds(
-    frames: list[list[tuple[int, int, float]]], equal_lengths: bool
+    frames: list[list[tuple[int, int, float]]], rules: dict[str, bool]
 ) -> None:
-    books = Books(equal_lengths=equal_lengths)
+    books = Books(**rules)
     for frame in frames:
         books.admit(frame)
         books.turn()
@@ -102,6 +104,16 @@ def test_a_batch_is_cut_in_order_of_arrival() -> None:
     assert books.left == [(0, 0), (1, 0)]  # 8 time steps; the third row waits though it is short
     books.turn()
     assert books.left[2:] == [(2, 0)]
+
+
+def test_apart_no_row_of_one_time_step_waits_behind_longer_ones() -> None:
+    books = Books(apart=True)
+    books.admit([(0, 6, IN_TIME), (1, 6, IN_TIME), (2, 1, IN_TIME)])
+    books.admit([(3, 7, IN_TIME), (4, 1, IN_TIME)])
+    books.turn()
+    assert books.left == [(2, 0), (0, 0), (4, 0)]
+    books.turn()
+    assert books.left[3:] == [(1, 0)]
 
 
 def test_other_limits_hold_from_the_next_batch_on_for_rows_that_wait_too() -> None:

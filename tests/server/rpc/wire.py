@@ -14,12 +14,13 @@ from headrace.protos import sequences_pb2 as pb
 from headrace.server.device import Device
 from headrace.server.gate import Gate
 from headrace.server.journal import NoJournal
-from headrace.server.lane import Engine, Lane
+from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
 from headrace.server.models import Model, Models
 from headrace.server.rpc.sequences import SequencesService
 from headrace.server.steps import Answers
+from headrace.server.work import Engine
 from headrace.spec import ModelSpec
 
 from ..fakes import FEATURES, SUM, Clock, SumEngine
