@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 
 ALL = "all"
+STDIN = Path("-")
 Address = Annotated[str, typer.Option(help="host:port of the server.")]
 
 
@@ -140,6 +141,63 @@ def stream(
 
     with sys.stdin if source == "-" else _opened(Path(source)) as lines:
         asyncio.run(session(lines))
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="Name of a served model that writes.")],
+    prompt: Annotated[str, typer.Argument(help="What the text begins with; - for lines of standard input.")] = "",
+    prompts: Annotated[Path | None, typer.Option(help="A file with a prompt a line, instead; - for stdin.")] = None,
+    source: Annotated[str | None, typer.Option(help="What the model reads first, if it reads something.")] = None,
+    sources: Annotated[Path | None, typer.Option(help="A file with a source a line, instead; - for stdin.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of each text; by default as many as the model takes.")] = None,
+    temperature: Annotated[float, typer.Option(help="0: the likeliest token, always.")] = 0.0,
+    top_k: Annotated[int, typer.Option(help="Draws from so many likeliest tokens; 0: from all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Draws from the likeliest tokens with so much probability.")] = 1.0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens that came before are less likely.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same texts; by default a random one.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="A text ends before this; may be repeated.")] = None,
+    copies: Annotated[int, typer.Option(help="So many texts of each prompt.")] = 1,
+    address: Address = "127.0.0.1:8001",
+) -> None:
+    """Writes texts: one is printed as it comes, several a line each."""
+    import asyncio
+
+    from headrace.client import Writing
+
+    from . import connect
+    from .generate import generate as run
+
+    begin = _lines(prompts or STDIN) if prompts or prompt == "-" else [prompt]
+    how = Writing(
+        source=_lines(sources) if sources else source,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=stop or (),
+        copies=copies,
+    )
+
+    async def session() -> None:
+        async with connect(address) as client:
+            await run(client, model, begin, how, sys.stdout, sys.stderr)
+
+    asyncio.run(session())
+
+
+def _lines(file: Path) -> list[str]:
+    """Raises ConfigurationError if there are none."""
+    with sys.stdin if file == STDIN else _opened(file) as text:
+        try:
+            lines = text.read().splitlines()
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{file} is no text: {error}") from error
+    if not lines:
+        raise ConfigurationError(f"{file} has no lines")
+    return lines
 
 
 def _opened(file: Path) -> TextIO:

@@ -27,3 +27,10 @@ def test_a_file_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]
 def test_settings_that_are_wrong_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     line = said(capsys, "serve", "--port", "-1", "--lanes", "0")
     assert line.startswith("headrace: settings: port: ") and "; lanes: " in line and line.count("\n") == 1
+
+
+def test_a_file_of_prompts_without_lines_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (empty := tmp_path / "empty.txt").touch()
+    assert said(capsys, "generate", "m", "--prompts", str(empty)) == f"headrace: {empty} has no lines\n"
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    assert "is no text" in said(capsys, "generate", "m", "--sources", str(tmp_path / "bytes"))
