@@ -96,7 +96,7 @@ def serve(config: Path | None = None, **given: Any) -> None:
         grpc, http = (authority(settings.host, port) for port in (server.port, server.metrics_port))
         print(f"serving gRPC on {grpc}, metrics on http://{http}/metrics", flush=True)
         for model in server.models:
-            verb = "stream" if model.spec.stateful else "models"
+            verb = "generate" if model.spec.generation else "stream" if model.spec.stateful else "models"
             print(f"  headrace {verb} {model.spec.name} --address {grpc}", flush=True)
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -150,7 +150,7 @@ def generate(
     prompts: Annotated[Path | None, typer.Option(help="A file with a prompt a line, instead; - for stdin.")] = None,
     source: Annotated[str | None, typer.Option(help="What the model reads first, if it reads something.")] = None,
     sources: Annotated[Path | None, typer.Option(help="A file with a source a line, instead; - for stdin.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Of each text; by default as many as the model takes.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of each text; else what the model takes, or 1000.")] = None,
     temperature: Annotated[float, typer.Option(help="0: the likeliest token, always.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Draws from so many likeliest tokens; 0: from all.")] = 0,
     top_p: Annotated[float, typer.Option(help="Draws from the likeliest tokens with so much probability.")] = 1.0,

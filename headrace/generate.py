@@ -10,6 +10,9 @@ from headrace.client import Client, Piece, Writing
 
 from .errors import HeadraceError
 
+#: Tokens of a text, of a model whose sequences may be of any length, where nothing is said of it.
+MOST = 1000
+
 
 async def generate(
     client: Client, model: str, prompts: Sequence[str], how: Writing, out: TextIO, errors: TextIO
@@ -19,18 +22,24 @@ async def generate(
 
     Raises what the client raises; of several texts that failed `errors` tells why, and in the end it raises, too.
     """
-    sources, copies = how.get("source"), how.get("copies", 1)
-    count = max(len(prompts), len(sources) if isinstance(sources, list) else 1)
-    plain = (await client.find(model)).spec.text is None
-    if count * copies == 1:
-        printer: Printer = Running(prompts[0], plain, out)
-    else:
-        begin = [prompts[n // copies % len(prompts)] for n in range(count * copies)]
-        printer = Lines(begin, copies, plain, out, errors)
+    spec = (await client.find(model)).spec
+    if how.get("max_tokens") is None and spec.longest is None:
+        how = {**how, "max_tokens": MOST}
+    printer = _printer(prompts, how, spec.text is None, out, errors)
     async with aclosing(client.generate(model, list(prompts), **how)) as coming:
         async for piece in coming:
             printer.add(piece)
     printer.end()
+
+
+def _printer(prompts: Sequence[str], how: Writing, plain: bool, out: TextIO, errors: TextIO) -> Printer:
+    """plain: the model has no symbols, so its tokens are printed."""
+    sources, copies = how.get("source"), how.get("copies", 1)
+    count = max(len(prompts), len(sources) if isinstance(sources, list) else 1)
+    if count * copies == 1:
+        return Running(prompts[0], plain, out)
+    begin = [prompts[n // copies % len(prompts)] for n in range(count * copies)]
+    return Lines(begin, copies, plain, out, errors)
 
 
 class Running:

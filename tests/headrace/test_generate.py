@@ -75,6 +75,20 @@ def test_several_are_printed_line_by_line_in_order() -> None:
     assert set(out.flushed) == {"", out.getvalue()}
 
 
+def test_a_text_has_an_end_though_its_model_knows_none() -> None:
+    asked: list[int] = []
+
+    async def script(request: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
+        asked.append(request.most)
+        async for reply in backwards(request):
+            yield reply
+
+    printed(["a"], {}, script)
+    printed(["a"], {"max_tokens": 7}, script)
+    printed([""], {"source": "a"}, script, model="translator")
+    assert asked == [1000, 7, 0]
+
+
 def test_sources_have_a_line_each() -> None:
     out, _ = printed([""], {"source": ["a", "b", "a"]}, model="translator")
     assert out.getvalue().splitlines() == [" 0 0 0 0", " 1 0 1 0", " 2 0 2 0"]  # that model has no symbols
