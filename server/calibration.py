@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from headrace.foreign import FOREIGN_FILE
 from headrace.spec import ModelSpec
 
+from .cost import Cost
 from .device import Device, runtime_version
 from .limits import Limits
 from .machine import cpu_name
@@ -35,7 +36,7 @@ MOST_ROWS: dict[Device, int] = {"CPU": 512, "CUDA": 4096}
 PROMPT = 64
 
 #: Another number for every change of the server that moves the knee, so that all is measured anew.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Key:
 
 class Calibration(BaseModel):
     """rows and tokens: a batch's limits; lanes: how many one process can keep busy, given the cores; curve: CPU
-    seconds of a tick by its rows, of which they were read off."""
+    seconds of a tick by its rows, or its time steps, of which they were read off; cost: of a batch without states."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -68,6 +69,7 @@ class Calibration(BaseModel):
     tokens: Count = Limits().tokens
     lanes: Count = 1
     curve: tuple[tuple[Count, float], ...] = ()
+    cost: Cost = Cost()
 
 
 class _Entry(BaseModel):
@@ -89,6 +91,7 @@ def bounds(settings: Settings, spec: ModelSpec, device: Device, found: Calibrati
         idle=settings.idle_seconds,
         kept_bytes=settings.kept_bytes,
         most_rows=most,
+        cost=found.cost,
     )
 
 

@@ -84,7 +84,7 @@ class Calibrator:
         limits = bounds(self.settings, model.spec, model.device, found)
         log.info("%s: measured batches of %d rows and %d time steps", named(model), limits.rows, limits.tokens)
         for lane in model.lanes:
-            lane.post(Barrier(partial(lane.state.scheduler.limit, limits.rows, limits.tokens)))
+            lane.post(Barrier(partial(lane.state.scheduler.limit, limits.rows, limits.tokens, limits.cost)))
 
 
 def named(model: Model) -> str:

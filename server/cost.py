@@ -29,4 +29,5 @@ class Cost:
 
     def of(self, rows: Number, tokens: Number, longest: Number) -> Number:
         """Of a batch of so many rows and time steps in all, the longest row of so many."""
-        return self.call + self.own(tokens, rows * longest**2)
+        whole: Number = self.call + self.own(tokens, rows * longest**2)
+        return whole

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headrace.server.calibration import MOST_ROWS, Calibration, Key, bounds, find, keep
+from headrace.server.cost import Cost
 from headrace.server.limits import Limits
 from headrace.server.settings import Settings
 from headrace.spec import Chunk
@@ -15,7 +16,7 @@ from headrace.spec import Chunk
 from .fakes import SUM
 
 KEY = Key(model="00ff", cpu="Some CPU 7", runtime="1.2.3", device="CPU")
-FOUND = Calibration(rows=96, tokens=5000, lanes=3, curve=((1, 1e-4), (96, 2e-3)))
+FOUND = Calibration(rows=96, tokens=5000, lanes=3, curve=((1, 1e-4), (96, 2e-3)), cost=Cost(7.0, 0.5))
 
 
 def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_key_follows_the_file_and_what_stands_beside_it(tmp_path: Path) -> Non
 
 def test_numbers_in_the_settings_override_what_was_measured() -> None:
     limits = bounds(Settings(), SUM, "CPU", FOUND)
-    assert (limits.rows, limits.tokens) == (96, 5000)
+    assert (limits.rows, limits.tokens, limits.cost) == (96, 5000, Cost(7.0, 0.5))
     assert limits.most_rows == MOST_ROWS["CPU"]  # more rows may be allowed later
     limits = bounds(Settings(batch_rows=700, batch_tokens=9), SUM, "CPU", FOUND)
     assert (limits.rows, limits.tokens, limits.most_rows) == (700, 9, 700)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headrace.server.knee import IN_A_ROW, LONGEST_TICK, MOST_LANES, Curve, knee, lanes_fed, measure
+from headrace.server.knee import IN_A_ROW, LONGEST_TICK, MOST_LANES, Curve, Line, knee, lanes_fed, measure
 
 SIZES = (1, 2, 4, 8, 16)
 
@@ -49,6 +49,14 @@ def test_measuring_ends_with_the_budget_and_tries_nothing_beyond_the_first_tick_
     assert [size for size, _ in curve] == [1, 2, 4]
     spent = sum(LONGEST_TICK * size / 3 for size in seen)
     assert 1.0 < spent < 1.0 + IN_A_ROW * LONGEST_TICK * 7 / 3
+
+
+def test_a_call_and_a_time_step_are_told_apart_by_the_smallest_batch_and_the_knee() -> None:
+    line = Line.through(ticks(fixed=1e-4, row=1e-5))
+    assert (line.call, line.step) == (pytest.approx(10.0), pytest.approx(1e-5))
+    assert Line.through(ticks(fixed=0.0, row=1e-5)) == (pytest.approx(5e-6), 1.0)  # the knee is the smallest
+    bent = Line.through(((1, 1.0e-3), (2, 1.0e-3), (4, 1.0e-3)))  # the first ticks were disturbed
+    assert bent.step > 0 and bent.call < 10
 
 
 @pytest.mark.parametrize(

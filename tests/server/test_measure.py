@@ -1,4 +1,4 @@
-"""Real models on a lane of their own: every row is applied, and the curve gives limits."""
+"""Limits of real models on a lane of their own."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from pathlib import Path
 
 import pytest
 
-from headrace.errors import ConfigurationError
 from headrace.server.calibration import MOST_ROWS
-from headrace.server.measure import Trial, calibrate, sizes
-
-
-@pytest.mark.parametrize(("name", "time"), [("tiny-gru", 1), ("tiny-encoder", 32), ("tiny-lm", 1)])
-def test_a_tick_applies_every_row_time_after_time(models: Path, name: str, time: int) -> None:
-    trial = Trial.of(models / name / "1" / "model.onnx", "CPU")
-    assert trial.time == time
-    for rows in (1, 3, MOST_ROWS["CPU"], 3):
-        assert trial.tick(rows) > 0
-    assert trial.metrics.total("tokens") == (1 + 3 + MOST_ROWS["CPU"] + 3) * time
-    assert 0 < trial.share(8) <= 1
-
-
-def test_a_tick_that_applies_nothing_is_no_measurement(models: Path) -> None:
-    trial = Trial.of(models / "tiny-gru" / "1" / "model.onnx", "CPU")
-    trial.positions[1] = 5
-    with pytest.raises(ConfigurationError, match="cannot be measured"):
-        trial.tick(2)
+from headrace.server.cost import Cost
+from headrace.server.measure import LONG, SHORT, calibrate, padding, sizes
+from headrace.server.steps import Rows
+from headrace.server.trial import Trial
+from headrace.spec import Chunk
 
 
 def test_rows_are_the_limit_with_states_and_time_steps_without(models: Path) -> None:
     with_states = calibrate(Trial.of(models / "tiny-gru" / "1" / "model.onnx", "CPU"), "CPU", budget=0.0)
     assert [rows for rows, _ in with_states.curve] == list(sizes(MOST_ROWS["CPU"]))
     assert with_states.rows in dict(with_states.curve)
-    without = calibrate(Trial.of(models / "tiny-encoder" / "1" / "model.onnx", "CPU"), "CPU", budget=0.0)
-    assert without.tokens in {32 * rows for rows, _ in without.curve}
-    assert without.rows == min(without.tokens, MOST_ROWS["CPU"])
+    trial = Trial.of(models / "tiny-encoder" / "1" / "model.onnx", "CPU")
+    without = calibrate(trial, "CPU", budget=0.0)
+    assert set(dict(without.curve)) == {trial.mixed(rows).sum() for rows in sizes(MOST_ROWS["CPU"])}
+    assert without.tokens in dict(without.curve) and without.rows == min(without.tokens, MOST_ROWS["CPU"])
+    assert without.cost.call >= 1 and without.cost.cell >= 0
+
+
+def test_what_padding_costs_is_told_from_long_rows_and_short_ones() -> None:
+    def tick(lengths: Rows) -> float:
+        """Five microseconds a time step."""
+        return 5e-6 * Cost(call=4.0, cell=1 / 500).of(len(lengths), int(lengths.sum()), int(lengths.max()))
+
+    for longest, tokens in ((1000, 10), (1000, 3000), (2 * SHORT, 100)):
+        assert padding(tick, Chunk(longest=longest), 512, tokens) / 5e-6 == pytest.approx(1 / 500, rel=0.1)
+    assert padding(tick, Chunk(longest=2 * SHORT - 1), 512, LONG) == 0.0
+    assert padding(tick, Chunk(longest=64, exactly=64), 512, LONG) == 0.0
+    assert padding(tick, Chunk(longest=1000), 2, LONG) == 0.0
 
 
 def test_sizes_are_doubled_until_the_most() -> None:
