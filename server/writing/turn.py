@@ -38,10 +38,10 @@ class Turn:
         return (rows, logits) if still.all() else (rows[still], logits[still])
 
     def commands(self, sink: Sink, spec: ModelSpec, table: Table, now: float) -> list[Request]:
-        """In the order in which they are to be handled: what leaves makes room, and forks come before the next step of
-        what is forked."""
+        """In the order in which they are to be handled: what is forked may end or go on in the same turn, and what
+        leaves makes room for what comes."""
         steps = self._steps(sink, spec, table, now)
-        return [*self.closes(sink, table), *self.forks, *self.opens, *([Step(steps)] if len(steps) else [])]
+        return [*self.forks, *self.closes(sink, table), *self.opens, *([Step(steps)] if len(steps) else [])]
 
     def closes(self, sink: Sink, table: Table) -> list[Request]:
         """Steps of what ended are not waited for."""
