@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from headrace.protos import inference_pb2 as pb
-from headrace.spec import LENGTHS
 
 from ..models import Models
 from ..steps import NEXT, Array
@@ -91,4 +90,5 @@ def _comes_again(models: Models, request: pb.ModelInferRequest, ask: Ask) -> boo
     """Whether requests of this form mean the same whenever they come, and are likely to come."""
     once = ask.options.start or ask.options.end or ask.options.position != NEXT
     settled = request.model_version or len(models.versions(request.model_name)) == 1
-    return bool(settled) and not once and all(head.name != LENGTHS for head in request.inputs)
+    own = {given.name for given in ask.model.spec.inputs}  # any other says how long the rows are, by its cells
+    return bool(settled) and not once and all(head.name in own for head in request.inputs)

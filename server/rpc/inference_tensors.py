@@ -18,6 +18,9 @@ from ..models import shortened
 from ..steps import Array, Rows
 from .cells import CELLS
 
+#: An optional input, unless the model has one of that name: 1 where a padded row has a time step, 0 behind its end.
+MASK = "attention_mask"
+
 Tensor = pb.ModelInferRequest.InferInputTensor
 Tensors = dict[str, tuple[Tensor, bytes | None]]  # name → its head, and its cells if they are raw
 
@@ -30,6 +33,10 @@ DATATYPE: dict[Dtype, str] = {
     "int32": "INT32",
     "bool": "BOOL",
 }
+
+
+#: What a mask may be of.
+MASKS: tuple[Dtype, ...] = ("bool", "int64", "int32")
 
 
 class Packed(NamedTuple):
@@ -49,7 +56,8 @@ def decode(spec: ModelSpec, request: pb.ModelInferRequest) -> Packed:
     """The request's tensors, packed. They come in one of two forms, told by their rank:
 
     [tokens, *shape]        one step; or with `lengths` [rows], several back to back
-    [batch, time, *shape]   steps of equal length; or with `lengths` [batch], padded to one length
+    [batch, time, *shape]   steps of equal length; or with `lengths` [batch], padded to one length; or with
+                            `attention_mask` [batch, time], of booleans or integers, which says the same
 
     Raises InvalidInput if names, datatypes, shapes, sizes or lengths are not the spec's, or do not fit each other.
     """
@@ -58,8 +66,8 @@ def decode(spec: ModelSpec, request: pb.ModelInferRequest) -> Packed:
     leads = {array.shape[: array.ndim - len(given.shape)] for array, given in zip(arrays, spec.inputs, strict=True)}
     if len(leads) > 1:
         raise InvalidInput(f"the inputs of {spec.name} need the same batch and time axes; got {sorted(leads)}")
-    lengths = _lengths(*tensors[LENGTHS]) if LENGTHS in tensors else None
     lead = leads.pop()
+    lengths = _told(spec, tensors, lead)
     packed = _packed(arrays, lead[0], lengths) if len(lead) == 1 else _cut(arrays, lead, lengths)
     if spec.stateful and len(packed.lengths) != 1:
         raise InvalidInput(f"{spec.name} is stateful: a request is one step of one sequence, a batch of 1")
@@ -87,13 +95,30 @@ def _cut(arrays: list[Array], lead: tuple[int, ...], lengths: Rows | None) -> Pa
     return Packed(tuple(array[mask] for array in arrays), lengths, time)
 
 
+def _told(spec: ModelSpec, tensors: Tensors, lead: tuple[int, ...]) -> Rows | None:
+    """The lengths, if the request tells them. lead: its tensors' first axes."""
+    match _teller(spec, tensors):
+        case None:
+            return None
+        case str(name) if name == MASK:
+            return _unmasked(*tensors[MASK], lead)
+        case str(name):
+            return _lengths(*tensors[name])
+
+
+def _teller(spec: ModelSpec, tensors: Tensors) -> str | None:
+    """The input that tells lengths and is not the model's own, if there is one."""
+    own = {given.name for given in spec.inputs}
+    return next((name for name in (LENGTHS, MASK) if name in tensors and name not in own), None)
+
+
 def _named(spec: ModelSpec, request: pb.ModelInferRequest) -> Tensors:
     heads, raws = request.inputs, request.raw_input_contents
     if raws and len(raws) != len(heads):
         raise InvalidInput(f"raw_input_contents needs one entry for each of {len(heads)} inputs, not {len(raws)}")
     tensors = {head.name: (head, raw) for head, raw in zip(heads, raws or repeat(None), strict=False)}
     known = all(given.name in tensors for given in spec.inputs)
-    if not known or not len(heads) == len(tensors) == len(spec.inputs) + (LENGTHS in tensors):
+    if not known or not len(heads) == len(tensors) == len(spec.inputs) + (_teller(spec, tensors) is not None):
         names, got = ", ".join(given.name for given in spec.inputs), ", ".join(head.name for head in heads)
         raise InvalidInput(f"{spec.name} takes the inputs {names} once each, not {shortened(got)}")
     return tensors
@@ -112,6 +137,24 @@ def _lengths(tensor: Tensor, raw: bytes | None) -> Rows:
     if len(tensor.shape) != 1:
         raise InvalidInput(f"input {LENGTHS} has the shape {list(tensor.shape)}; it must be [batch]")
     lengths: Rows = _array("int64", tuple(tensor.shape), tensor, raw)
+    return lengths
+
+
+def _unmasked(tensor: Tensor, raw: bytes | None, lead: tuple[int, ...]) -> Rows:
+    """[batch] the length of each row, from its mask [batch, time]: ones, then zeros."""
+    dtype = next((dtype for dtype in MASKS if DATATYPE[dtype] == tensor.datatype), MASKS[0])
+    if len(lead) != 2 or tuple(tensor.shape) != lead:
+        raise InvalidInput(
+            f"input {MASK} has the shape {list(tensor.shape)}; it must be [batch, time], as the inputs it tells of are"
+        )
+    mask = _array(dtype, lead, tensor, raw)  # [batch, time]
+    lengths: Rows = np.count_nonzero(mask, axis=1).astype(np.int64)
+    sound = (mask == (np.arange(lead[1]) < lengths[:, None])).all(axis=1) & (lengths > 0)
+    if not sound.all():
+        raise InvalidInput(
+            f"row {int(sound.argmin())} of {MASK} is not ones for its time steps, one at least, and zeros behind them; "
+            "holes and padding in front are not served"
+        )
     return lengths
 
 

@@ -21,7 +21,7 @@ from headrace.spec import ModelSpec
 
 from ..fakes import Clock
 
-DATATYPE = {"float32": "FP32", "int64": "INT64"}
+DATATYPE = {"float32": "FP32", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
 
 
 @dataclass(eq=False)

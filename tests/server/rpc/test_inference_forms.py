@@ -73,6 +73,15 @@ def test_requests_of_a_form_differ_in_their_cells_alone() -> None:
     assert repr(forms) == "Forms(2)"  # one for each shape
 
 
+def test_a_mask_in_cells_is_read_each_time() -> None:
+    forms, asked = Forms(MODELS), []
+    for mask in ([[1, 1], [1, 0]], [[1, 0], [1, 1]]):
+        message = request(STATELESS_SUM.name, np.zeros((2, 2, 2), np.float32))
+        add_input(message, "attention_mask", np.array(mask))
+        asked.append(forms.understand(message).packed.lengths.tolist())
+    assert asked == [[2, 1], [1, 2]]
+
+
 def test_lengths_in_cells_are_read_each_time() -> None:
     forms, first, second = Forms(MODELS), with_lengths(), with_lengths()
     second.raw_input_contents[1] = np.array([2, 1]).tobytes()

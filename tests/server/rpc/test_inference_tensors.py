@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.errors import InvalidInput
 from headrace.protos import inference_pb2 as pb
 from headrace.ragged import Ragged
-from headrace.server.rpc.inference_tensors import decode, encode, requested
+from headrace.server.rpc.inference_tensors import MASK, decode, encode, requested
 from headrace.spec import Chunk, Dtype, Input, ModelSpec, Output
 
 from ..fakes import STATELESS_SUM, SUM
@@ -30,6 +30,12 @@ PAIR = ModelSpec(
 def with_lengths(x: np.ndarray, lengths: list[int]) -> pb.ModelInferRequest:
     message = request("m", x)
     add_input(message, "lengths", np.array(lengths))
+    return message
+
+
+def with_mask(x: np.ndarray, mask: np.ndarray) -> pb.ModelInferRequest:
+    message = request("m", x)
+    add_input(message, MASK, mask)
     return message
 
 
@@ -55,6 +61,48 @@ def test_rows_of_one_length_need_no_lengths() -> None:
     packed = decode(STATELESS_SUM, request("m", x))
     assert packed.lengths.tolist() == [3, 3]
     np.testing.assert_array_equal(answered(request("m", x))["y"], x)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.int32])
+def test_a_mask_says_the_same_as_lengths(dtype: type[np.generic]) -> None:
+    x, mask = np.arange(12, dtype=np.float32).reshape(2, 3, 2), np.array([[1, 1, 1], [1, 0, 0]], dtype)
+    told = decode(STATELESS_SUM, with_mask(x, mask))
+    same = decode(STATELESS_SUM, with_lengths(x, [3, 1]))
+    assert told.lengths.tolist() == [3, 1] and told.padded == same.padded == 3
+    np.testing.assert_array_equal(told.values[0], same.values[0])
+    np.testing.assert_array_equal(answered(with_mask(x, mask))["y"], answered(with_lengths(x, [3, 1]))["y"])
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (np.array([[1, 1, 1], [1, 0, 1]]), "row 1 of attention_mask"),  # a hole
+        (np.array([[0, 1, 1], [1, 0, 0]]), "row 0 of attention_mask"),  # padding in front
+        (np.array([[1, 1, 1], [0, 0, 0]]), "row 1 of attention_mask"),  # nothing
+        (np.array([[1, 1, 2], [1, 0, 0]]), "row 0 of attention_mask"),
+        (np.array([[1, 1], [1, 0]]), r"it must be \[batch, time\]"),
+        (np.array([1, 1, 1]), r"it must be \[batch, time\]"),
+        (np.array([[1.0, 1, 1], [1, 0, 0]], np.float32), "must be of BOOL, not 'FP32'"),
+    ],
+)
+def test_a_mask_that_says_no_lengths_is_refused(mask: np.ndarray, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        decode(STATELESS_SUM, with_mask(np.zeros((2, 3, 2), np.float32), mask))
+
+
+def test_packed_rows_have_no_mask_and_lengths_are_told_once() -> None:
+    with pytest.raises(InvalidInput, match="must be"):
+        decode(STATELESS_SUM, with_mask(X, np.ones((1, 3), np.int64)))
+    twice = with_lengths(X[None], [3])
+    add_input(twice, MASK, np.ones((1, 3), np.int64))
+    with pytest.raises(InvalidInput, match="takes the inputs x once each"):
+        decode(STATELESS_SUM, twice)
+
+
+def test_a_model_may_have_an_input_of_the_masks_name() -> None:
+    own = STATELESS_SUM.model_copy(update={"inputs": (*STATELESS_SUM.inputs, Input(name=MASK, dtype="int64"))})
+    packed = decode(own, with_mask(X[None], np.array([[1, 0, 1]])))
+    assert packed.lengths.tolist() == [3] and packed.values[1].tolist() == [1, 0, 1]
 
 
 def test_padding_is_cut_off_and_comes_back_as_zeros() -> None:
