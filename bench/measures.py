@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from .attention.measure import attention
 from .caches import caches
 from .clients import clients
 from .crowd import sequences
@@ -41,6 +42,7 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "profile": profile,
     "caches": caches,
     "peers": peers,
+    "attention": attention,
 }
 
 #: Those that need to know no more than where results go.

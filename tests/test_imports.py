@@ -46,9 +46,15 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {"headrace.bench": ("headrace.server",)}
 #: Modules that import the rest when a command runs, so that each command needs only its own libraries.
 DISPATCHERS = ("headrace.cli",)
 
+#: Measurements of PyTorch, or of models that are made or judged by it.
+TORCH_MEASURED = tuple(
+    f"headrace.bench.{part}"
+    for part in ("reference", "decoder", "attention.truth", "attention.workers.eager", "attention.workers.hugging")
+)
+
 #: Library → where it may be imported.
 LIBRARIES: dict[str, tuple[str, ...]] = {
-    "torch": ("headrace.training", "headrace.export", "headrace.bench.reference", "headrace.bench.decoder"),
+    "torch": ("headrace.training", "headrace.export", *TORCH_MEASURED),
     "onnxruntime": (
         *("headrace.server.engine", "headrace.server.prepared", "headrace.server.memory", "headrace.server.device"),
         "headrace.server.caches",

@@ -11,14 +11,16 @@ from headrace.contract import read_model
 from headrace.export.decode import Loop, generate, likeliest
 
 
-def test_it_is_exported_once_and_writes_various_texts(tmp_path: Path) -> None:
-    file = reference_decoder(tmp_path)
-    written = file.stat().st_mtime_ns
-    assert reference_decoder(tmp_path).stat().st_mtime_ns == written
-    _, spec = read_model(file)
+def test_it_is_exported_once(exported: Path) -> None:
+    written = exported.stat().st_mtime_ns
+    assert reference_decoder(exported.parents[2]).stat().st_mtime_ns == written
+    _, spec = read_model(exported)
     assert (spec.name, spec.longest, len(spec.caches)) == (NAME, LONGEST, LAYERS)
+
+
+def test_it_writes_various_texts(exported: Path) -> None:
     prompts = [np.arange(5), np.arange(30)]
-    texts = generate(Loop.load(file).open(2), prompts, 40, likeliest)
+    texts = generate(Loop.load(exported).open(2), prompts, 40, likeliest)
     assert texts.max() < len(SYMBOLS)
     assert min(len(set(text)) for text in texts.tolist()) > 5
 

@@ -1,0 +1,93 @@
+"""Every entrant with the same prompts: first what it writes is judged, then all have their turns, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from statistics import median
+
+import numpy as np
+
+from headrace.training.threads import torch_threads
+
+from ..cores import pinned
+from ..decoder import decoder
+from ..machine import Machine
+from ..peers.peer import Missing
+from ..site import Site
+from .entrants import Entrant, Made
+from .found import Checked, Found, Point, middles
+from .process import Failed, Worker
+from .truth import Truth
+from .workload import LOADS, NEW, prompts
+
+ROUNDS = 3
+
+#: What a worker or a server may end with.
+FAILURES = (Failed, RuntimeError, OSError)
+
+
+def compare(site: Site, entrants: Sequence[Entrant], new: int = NEW) -> Found:
+    """new: tokens to each prompt. Entrants that cannot be had, or fail, are left out, with their reason."""
+    made, rounds = Made.below(site.results / "attention"), min(ROUNDS, site.rounds)
+    versions, missing = had(entrants)
+    points, checked = list[Point](), dict[str, Checked]()
+    with _started(site, made, [e for e in entrants if e.name in versions], missing) as workers, torch_threads(1):
+        for name, worker in workers.items():
+            with _told(name, missing):
+                checked[name] = check(worker, new)
+        well = {name: worker for name, worker in workers.items() if name in checked}
+        for _ in range(rounds):
+            points += [turn(name, worker, load, new) for load in LOADS for name, worker in well.items()]
+    return Found(Machine.here(), rounds, versions, missing, checked, middles(points))
+
+
+@contextmanager
+def _told(name: str, missing: dict[str, str]) -> Iterator[None]:
+    """A failure in the block is noted as the reason why `name` is not there."""
+    try:
+        yield
+    except FAILURES as error:
+        missing[name] = f"{type(error).__name__}: {error}"
+
+
+def had(entrants: Sequence[Entrant]) -> tuple[dict[str, str], dict[str, str]]:
+    """The versions of those that can be had, and the reasons of the others."""
+    versions, missing = dict[str, str](), dict[str, str]()
+    for entrant in entrants:
+        try:
+            versions[entrant.name] = entrant.make()
+        except Missing as reason:
+            missing[entrant.name] = str(reason)
+    return versions, missing
+
+
+@contextmanager
+def _started(
+    site: Site, made: Made, entrants: Sequence[Entrant], missing: dict[str, str]
+) -> Iterator[Mapping[str, Worker]]:
+    """The workers of those that start, by name, all on the server's core; the reasons of the others go to `missing`."""
+    workers: dict[str, Worker] = {}
+    with ExitStack() as running, pinned(site.server_core):
+        for number, entrant in enumerate(entrants):
+            log = made.weights.with_name(f"{number}.log")
+            with _told(entrant.name, missing):
+                workers[entrant.name] = running.enter_context(entrant.start(made, log))
+        yield workers
+
+
+def check(worker: Worker, new: int) -> Checked:
+    """Texts of all loads, which warms it up too, and the logits behind a prompt. Raises Failed."""
+    truth, most = Truth(decoder()), prompts(max(LOADS))
+    apart = np.abs(truth.logits(most[0])[-1] - np.array(worker.logits(most[0]))).max()
+    for load in sorted(LOADS):
+        texts = worker.write(most[:load], new).tokens
+    return Checked(float(apart), truth.judge(most, texts))
+
+
+def turn(name: str, worker: Worker, load: int, new: int) -> Point:
+    """Raises Failed."""
+    before = worker.cpu
+    written = worker.write(prompts(load), new)
+    tokens = load * new
+    return Point(name, load, tokens / written.seconds, median(written.first), (worker.cpu - before) / tokens)

@@ -1,0 +1,1 @@
+"""Programs that write texts when asked, each with another library; see `talk`."""
