@@ -40,10 +40,13 @@ class Portion:
     def __repr__(self) -> str:
         return f"Portion(open={len(self._open)})"
 
-    def post(self, request: pb.GenerateRequest, most: int, arrived: float, deadline: float) -> None:
-        """arrived, deadline: seconds on the lanes' clock."""
+    def command(self, request: pb.GenerateRequest, most: int, arrived: float, deadline: float) -> Generate:
+        """What the lane is to be asked. arrived, deadline: seconds on the lanes' clock."""
         sampling, stop = sampling_of(request.sampling), tuple(request.stop)
-        self._lane.post(Generate(self, self._prompts, self._copies, sampling, most, stop, deadline, arrived))
+        return Generate(self, self._prompts, self._copies, sampling, most, stop, deadline, arrived)
+
+    def post(self, command: Generate) -> None:
+        self._lane.post(command)
 
     def deliver(self, answer: Answer) -> None:
         """An answer of the lane."""

@@ -8,10 +8,12 @@ from functools import partial
 
 from headrace.errors import HeadraceError, InvalidInput, Overloaded
 from headrace.protos import sequences_pb2 as pb
+from headrace.spec import ModelSpec
 
-from ..commands import Prompt
+from ..commands import Generate, Prompt
 from ..models import Model
 from ..steps import Ending
+from ..writing.asked import refused
 from .drafts import Drafts, Place
 from .generate_request import Reader, copies_of, most_of, texts_of
 from .portion import Portion
@@ -35,20 +37,21 @@ class Texts:
 
     def begin(self, reader: Reader, request: pb.GenerateRequest, arrived: float, deadline: float) -> None:
         """Hands the texts to the lanes. Raises InvalidInput, or as `Model.enter` does, without effect."""
-        most, count = most_of(request, reader.spec), texts_of(request)
+        count = texts_of(request)
         if not count:
             raise InvalidInput("there is no prompt; an empty one asks for a text from the beginning")
         self._model.enter(count)
         try:
             prompts = list(reader.prompts(request))
+            self._portions = self._spread([p for p in prompts if isinstance(p, Prompt)], copies_of(request))
+            commands = self._commands(reader.spec, request, arrived, deadline)
         except BaseException:
             self._model.handled(count)
             raise
         self._writing = count
         self._refuse(prompts, copies_of(request))
-        self._portions = self._spread([p for p in prompts if isinstance(p, Prompt)], copies_of(request))
-        for portion in self._portions:
-            portion.post(request, most, arrived, deadline)
+        for portion, command in zip(self._portions, commands, strict=True):
+            portion.post(command)
 
     def wrote(self, place: Place, tokens: Sequence[int], text: str, ending: Ending | None) -> None:
         """What was added to one text."""
@@ -76,6 +79,17 @@ class Texts:
         """The call is over: what is still written for it is dropped."""
         for portion in self._portions:
             portion.leave()
+
+    def _commands(
+        self, spec: ModelSpec, request: pb.GenerateRequest, arrived: float, deadline: float
+    ) -> list[Generate]:
+        """One for each portion. Raises what is wrong with all of them, so that it need not be said of each text."""
+        most = most_of(request, spec)
+        commands = [portion.command(request, most, arrived, deadline) for portion in self._portions]
+        error = refused(spec, commands[0]) if commands else None
+        if error is not None:
+            raise error
+        return commands
 
     def _refuse(self, prompts: Sequence[Prompt | HeadraceError], copies: int) -> None:
         for number, error in enumerate(prompts):

@@ -209,6 +209,8 @@ def test_who_does_not_read_is_sent_away() -> None:
         ({"model": "none"}, grpc.StatusCode.NOT_FOUND, "there are"),
         ({"model": "mute"}, grpc.StatusCode.INVALID_ARGUMENT, "writes no texts"),
         ({"most": 0}, grpc.StatusCode.INVALID_ARGUMENT, "how many tokens"),
+        ({"sampling": pb.Sampling(temperature=-1)}, grpc.StatusCode.INVALID_ARGUMENT, "temperature"),
+        ({"stop": [""]}, grpc.StatusCode.INVALID_ARGUMENT, "stop strings"),
         ({"prompts": []}, grpc.StatusCode.INVALID_ARGUMENT, "no prompt"),
         ({"copies": 7}, grpc.StatusCode.INVALID_ARGUMENT, "at most 6"),
         ({"copies": 2**32 - 1}, grpc.StatusCode.INVALID_ARGUMENT, "at most 6"),
