@@ -38,7 +38,7 @@ class Tensor:
     """One arena, [rows, heads, room, width]."""
 
     def __init__(self, name: str, kind: Kind, rows: int) -> None:
-        self.name = name
+        self.name, self.filled = name, kind.filled
         shape = (rows, kind.heads, kind.room, kind.width)
         self._row = prod(shape[1:]) * BYTES
         self._memory = _pages(rows * self._row)

@@ -67,7 +67,7 @@ class Span:
     def given(self) -> Parts:
         rows, chunks = (self.stop - self.first,), len(self.lengths) - self.singles
         names: list[tuple[str, tuple[int, ...]]] = [(name, (len(self.lengths),)) for name in self.counts]
-        names += [(QUERIES, rows), (NEW, rows), (SINGLES, (self.singles,)), (LOW, (chunks, 2))]
+        names += [(QUERIES, (*rows, 1)), (NEW, (*rows, 1)), (SINGLES, (self.singles,)), (LOW, (chunks, 2))]
         parts: list[tuple[str, Place]]
         parts = [(name, (np.dtype(np.int64), shape)) for name, shape in names]
         for number, kind in enumerate(self.layout.kinds):
@@ -120,7 +120,7 @@ def fill(into: Mapping[str, Array], span: Span, rows: Rows, past: Rows, filled: 
 
 def _pick(into: Mapping[str, Array], span: Span, singles: Rows) -> None:
     tokens = np.arange(span.singles)
-    queries, new = into[QUERIES], into[NEW]
+    queries, new = into[QUERIES][:, 0], into[NEW][:, 0]
     if not span.dense:
         queries[:] = 0
         new[:] = np.arange(len(new)) + int(span.lengths.sum())

@@ -24,6 +24,7 @@ from ..prepared import Call, Calls
 from ..steps import Array, Outputs, Rows
 from .controls import Span, fill
 from .kinds import layout
+from .probe import ROWS, probe
 from .residents import Residents, extent
 from .rewrite import rewritten
 from .start import Starter
@@ -73,6 +74,7 @@ class CachedEngine:
         if (start is None) is not (spec.start is None):
             raise ConfigurationError(f"{spec.name}: the start graph must lie beside the model if its spec has a start")
         self._spec, self._slots, self._timed = spec, slots, tuple(o.time for o in spec.outputs)
+        self._counts = spec.counts
         self._layout = layout(spec, mmap.PAGESIZE)
         wrapped = with_arenas(model, spec)
         self._session = session(rewritten(wrapped.model, self._layout), device, threads)
@@ -81,30 +83,32 @@ class CachedEngine:
         self._watch = Watch(session(reader(wrapped.pieces), device, 1), self._arenas) if wrapped.sums else None
         maps = None if wrapped.maps is None else session(wrapped.maps, "CPU", 1)
         self._calls = Calls(self._session, maps, wrapped, list(self._arenas.values()), spec, device)
-        self._residents = Residents(self._layout, 2 * rows)
+        self._residents = Residents(self._layout, max(2 * rows, ROWS))
         self._starter = None if start is None else Starter(start, spec, threads)
+        probe(self.run, self._residents, spec)
 
     def __repr__(self) -> str:
         return f"CachedEngine({self._spec.name}, {self._residents.places!r})"
 
     def run(self, batch: Batch) -> Outcome:
         """One call of the runtime. Raises ModelFailed if it refuses the batch; cells before `past` never change."""
+        if batch.grown is None:
+            raise ModelFailed(
+                f"{self._spec.name}: a batch of a model with caches must tell how far its rows have grown"
+            )
         try:
-            rows = self._sorted(batch)
-            span = self._span(rows)
-            call = self._calls.of(rows.batch.lengths, span)
-            self._fill(call, span, rows)
+            rows = self._sorted(batch, batch.grown)
+            call = self._call(rows)
             began = time.thread_time()
             self._session.run_with_iobinding(call.binding)
             took = time.thread_time() - began
         except Exception as error:  # the runtime's exceptions share no base but this
+            self._residents.failed(*batch.grown)
             raise ModelFailed(
                 f"{self._spec.name}: the runtime refused a batch of {len(batch)} rows: {error}"
             ) from error
-        grown = rows.grown
-        self._residents.ran(grown.numbers, grown.past + rows.batch.lengths)
         cells = call.results.cells
-        outputs = tuple(_back(y, rows, timed=timed) for y, timed in zip(cells, self._timed, strict=False))
+        outputs = tuple([_back(y, rows, timed=timed) for y, timed in zip(cells, self._timed, strict=False)])
         sound = self._sound(rows, list(cells[len(self._timed) :]))
         return Outcome(Outputs(outputs, self._timed, batch.lengths), _back(sound, rows, timed=False), took)
 
@@ -136,9 +140,8 @@ class CachedEngine:
         self._copies.run(slot, slots)
 
     def forget(self, numbers: Rows) -> None:
-        """Their memory is given back."""
-        for number in numbers.tolist():
-            self._residents.forget(number)
+        """Nothing of them is kept; their memory is given back, but for some pages that others will need."""
+        self._residents.forget(numbers.tolist())
 
     def placement(self) -> str:
         """Where the graph's nodes run, such as "CPU: 4 GroupQueryAttention, 16 Gemm"."""
@@ -154,10 +157,7 @@ class CachedEngine:
         """Of the cells of one time step of a sequence."""
         return self._layout.cell_bytes
 
-    def _sorted(self, batch: Batch) -> Sorted:
-        grown = batch.grown
-        if grown is None:
-            raise ValueError("a batch of a model with caches tells how far its sequences have grown")
+    def _sorted(self, batch: Batch, grown: Grown) -> Sorted:
         rows = self._residents.enter(grown.numbers, grown.past, batch.lengths)
         later = batch.lengths > 1
         singles = len(rows) - int(np.count_nonzero(later))
@@ -175,22 +175,21 @@ class CachedEngine:
         )
         return Sorted(moved, Grown(grown.numbers[order], grown.past[order]), rows[order], singles, order, tokens)
 
-    def _span(self, rows: Sorted) -> Span:
+    def _call(self, rows: Sorted) -> Call:
+        """Ready to be run."""
+        places, numbers, lengths = self._residents.places, rows.grown.numbers, rows.batch.lengths
         first, stop = extent(rows.rows)
-        return Span(
-            self._residents.cells, self._layout, self._spec.counts, rows.batch.lengths, rows.singles, first, stop
-        )
-
-    def _fill(self, call: Call, span: Span, rows: Sorted) -> None:
+        span = Span(self._residents.cells, self._layout, self._counts, lengths, rows.singles, first, stop)
+        call = self._calls.of(lengths, span)
         call.fill(rows.batch, self._slots)
-        places, numbers = self._residents.places, rows.grown.numbers
-        into = call.given.named()
-        fill(into, span, rows.rows - span.first, rows.grown.past, places.filled[numbers], places.base[:, numbers])
+        used = rows.grown.past, places.filled[numbers], places.base[:, numbers]
+        fill(call.given.named(), span, rows.rows - first, *used)
+        return call
 
     def _sound(self, rows: Sorted, sums: list[Array]) -> NDArray[np.bool_]:
         """[rows] whether the new cells, and the new states, are finite; sums: what the graph tells of both."""
         sound = np.ones(len(rows.rows), np.bool_)
-        if PAST in self._spec.counts:
+        if PAST in self._counts:
             finite = np.isfinite(sums.pop())  # [tokens]
             if np.count_nonzero(finite) < len(finite):
                 self._look(rows, np.logical_and.reduceat(finite, starts(rows.batch.lengths)), sound)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..steps import Array, Rows
@@ -9,21 +11,30 @@ from .cells import Cells, Parked, cut
 from .kinds import Layout
 from .places import NOWHERE, Move, Places
 
-IDLE_BYTES = 4096
-"""What an idle row costs a tick for each cache: as much time as it takes to move so many bytes."""
+IDLE_BYTES, MOVE_BYTES = 1 << 11, 1 << 17
+"""What an idle row costs a tick for each cache (2 µs), and to move a sequence, in bytes that could be moved meanwhile.
+
+They are moved at 1 GB a second where their pages have to be asked for, ten times as fast where these are there.
+"""
+SPARE_BYTES = 1 << 26
+"""Pages of so many bytes are kept for sequences to come: to have them anew costs several percent of a token's time."""
 ALIGNED = 16
 """Ranges begin at a multiple of so many rows: fewer ranges, whose calls are kept."""
 
 
 class Residents:
-    """Mutable: the places, the cells, and `_parked`, those of sequences without a hot row, by number."""
+    """Mutable: the places, the cells, and `_parked`, those of sequences without a hot row, by number.
+
+    And for what pays: `_paged`, bytes of the pages that each hot row may have; `_waste`, bytes that could have been
+    moved while ticks went over idle rows.
+    """
 
     def __init__(self, layout: Layout, rows: int) -> None:
         self.cells, self.places = Cells(layout, rows), Places(rows, len(layout.kinds))
         self._layout, self._parked = layout, dict[int, Parked]()
         self._filled = any(kind.filled for kind in layout.kinds)
         self._windows = [k for k, kind in enumerate(layout.kinds) if kind.kept]
-        self._waste = 0
+        self._paged, self._waste = np.zeros(rows, np.int64), 0
 
     def enter(self, numbers: Rows, past: Rows, lengths: Rows) -> Rows:
         """[rows] a hot row for each sequence, its first `past` cells in it, and room behind them for `lengths` more.
@@ -43,16 +54,19 @@ class Residents:
             rows = places.row[numbers]
         for kind in self._windows:
             self._slide(kind, numbers, rows, past, lengths)
-        return self._lower(rows, numbers)
+        rows = self._lower(rows, numbers)
+        places.held[numbers] = past + lengths
+        return rows
 
-    def ran(self, numbers: Rows, ends: Rows) -> None:
-        """ends [rows]: cells that are valid now."""
-        self.places.held[numbers] = ends
+    def failed(self, numbers: Rows, past: Rows) -> None:
+        """What the tick was to write is not there."""
+        self.places.know(numbers)
+        self.places.held[numbers] = np.minimum(self.places.held[numbers], past)
 
     def keep(self, number: int, source: dict[str, Array]) -> None:
         """A sequence at its beginning; source: of each tensor of a filled cache its cells, [heads, cells, width]."""
         self.places.know(np.array([number]))
-        self.forget(number)
+        self.forget([number])
         cells = []
         for cache, kind in zip(self._layout.caches, self._layout.of, strict=True):
             of = self._layout.kinds[kind]
@@ -68,21 +82,21 @@ class Residents:
         if length:
             self._require(np.array([number]), np.array([length]))
         parked = self._copy(number, length)
+        self.forget(numbers.tolist())
         for other in numbers.tolist():
-            self.forget(other)
             places.held[other], places.filled[other] = length, places.filled[number]
             places.base[:, other] = places.base[:, number] if length else 0
             if parked is not None:
                 self._parked[other] = parked
 
-    def forget(self, number: int) -> None:
-        """Its memory is given back."""
-        if number >= len(self.places.row):
-            return
-        if (row := self.places.leave(number)) != NOWHERE:
-            self.cells.give_back(row)
-        self._parked.pop(number, None)
-        self.places.forget(number)
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Their memory is given back, or kept for others if it is little."""
+        for number in numbers:
+            if number < len(self.places.row):
+                self._leave(number)
+                self._parked.pop(number, None)
+                self.places.forget(number)
+        self._trim()
 
     def finite(self, number: int, begin: int, end: int) -> bool:
         """Whether the cells of these time steps are, of a sequence that has a hot row."""
@@ -127,11 +141,37 @@ class Residents:
         return None if parked is None else cut(parked, self._layout, counts)
 
     def _move(self, move: Move) -> None:
+        """Into a row whose pages may be there; those of a much longer one are given back."""
         if move.out != NOWHERE:
-            self._parked[move.out] = self.cells.taken(move.row, self._counts(move.out, int(self.places.held[move.out])))
+            self._park(move.out, move.row)
+        if self._paged[move.row] > MOVE_BYTES + 2 * self._bytes_of(move.number):
+            self._give_back(move.row)
         parked = self._parked.pop(move.number, None)
         if parked is not None:
             self.cells.put(move.row, parked, self._counts(move.number, int(self.places.held[move.number])))
+
+    def _park(self, number: int, row: int) -> None:
+        self._parked[number] = self.cells.taken(row, self._counts(number, int(self.places.held[number])))
+        self._paged[row] = max(self._paged[row], self._bytes_of(number))
+
+    def _leave(self, number: int) -> None:
+        used = self._bytes_of(number)
+        if (row := self.places.leave(number)) != NOWHERE:
+            self._paged[row] = max(self._paged[row], used)
+
+    def _trim(self) -> None:
+        """The topmost free rows give their pages back, for the lowest are taken first."""
+        free = np.flatnonzero(self.places.number == NOWHERE)
+        kept = int(self._paged[free].sum())
+        for row in free[::-1].tolist():
+            if kept <= SPARE_BYTES:
+                return
+            kept -= int(self._paged[row])
+            self._give_back(row)
+
+    def _give_back(self, row: int) -> None:
+        self.cells.give_back(row)
+        self._paged[row] = 0
 
     def _slide(self, kind: int, numbers: Rows, rows: Rows, past: Rows, lengths: Rows) -> None:
         """Rows that would come to the end of their cells begin anew with the last ones."""
@@ -142,24 +182,25 @@ class Residents:
             base[number] = begin
 
     def _lower(self, rows: Rows, numbers: Rows) -> Rows:
-        """If rows without a token have cost as much as to move the topmost one down, it is moved."""
+        """If idle rows have cost as much as it does to move the topmost sequence down, it is moved."""
         first, stop = extent(rows)
         idle = stop - first - len(rows)
         if not idle:
             self._waste = 0
             return rows
+        top, waste = int(self.places.number[stop - 1]), self._waste
         self._waste += idle * IDLE_BYTES * len(self._layout.caches)
-        top = int(self.places.number[stop - 1])
-        if self._waste < 2 * self._bytes_of(top):
+        if waste < MOVE_BYTES + self._bytes_of(top):
             return rows
         self._waste = 0
         if move := self.places.lower(stop - 1, first):
-            self._parked[top] = self.cells.taken(stop - 1, self._counts(top, int(self.places.held[top])))
+            self._park(top, stop - 1)
             self._move(move)
-            self.cells.give_back(stop - 1)
+            self._trim()
         return self.places.row[numbers]
 
     def _bytes_of(self, number: int) -> int:
+        """Of its cells in use."""
         counts = self._counts(number, int(self.places.held[number]))
         return sum(counts[kind] * self._layout.kinds[kind].cell_bytes for kind in self._layout.of)
 

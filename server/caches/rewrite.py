@@ -29,7 +29,7 @@ DOMAIN, CACHED, CROSS = "headrace", "CachedAttention", "CrossAttention"
 MICROSOFT = "com.microsoft"
 
 QUERIES, NEW = "headrace:pick:queries", "headrace:pick:new"
-"""[range] int64: the token of each row of the range; of NEW, a row without one names its own cell 0 behind them."""
+"""[range, 1] int64: the token of each row of the range; of NEW, a row without one names its own cell 0 behind them."""
 SINGLES = "headrace:singles"
 """[singles] int64: the rows of the range that have one token."""
 IDLE = "headrace:idle"
@@ -117,7 +117,7 @@ def _attention(n: Nodes, node: Node, layout: Layout) -> None:
     """The rows of one token first, then the chunks."""
     kind, cache = layout.kind(node.cache), layout.caches[node.cache]
     number, tensors = layout.of[node.cache], (cache.keys, cache.values)
-    queries = n("Unsqueeze", n("Gather", node.inputs[0], QUERIES), n.ints(1))  # [range, 1, heads * width]
+    queries = n("Gather", node.inputs[0], QUERIES)  # [range, 1, heads * width]
     if kind.filled:
         arenas = [arena_in(tensor) for tensor in tensors]
         rows = [_own(n, arena, number) for arena in arenas]
@@ -134,7 +134,7 @@ def _attention(n: Nodes, node: Node, layout: Layout) -> None:
         scale=node.scale,
         local_window_size=kind.window or -1,
     )
-    singles = n("Gather", n("Reshape", y, n.ints(-1, node.heads * kind.width)), SINGLES)  # [singles, heads * width]
+    singles = n("Squeeze", n("Gather", y, SINGLES), n.ints(1))  # [singles, heads * width]
     chunks = n("Squeeze", n("Shape", LOW, start=0, end=1))
     n("Loop", chunks, "", singles, out=node.output, body=_chunk(node, arenas, layout))
 
@@ -153,7 +153,7 @@ def _written(n: Nodes, tensor: str, new: str, kind: int, layout: Layout) -> tupl
     arena = n("ScatterND", arena_in(tensor), of_kind(kind, "cells"), apart, out=arena_between(tensor))
     first = n("Slice", arena, n.ints(0, 0), IDLE, n.ints(0, 2))  # [range, heads, 1, width], or of no row
     both = n("Concat", new, n("Reshape", first, n.ints(-1, of.heads * of.width)), axis=0)
-    return arena, n("Unsqueeze", n("Gather", both, NEW), n.ints(1))
+    return arena, n("Gather", both, NEW)
 
 
 def _chunk(node: Node, arenas: Sequence[str], layout: Layout) -> onnx.GraphProto:
@@ -200,7 +200,7 @@ def _sums(n: Nodes, nodes: Sequence[Node], layout: Layout) -> Iterator[onnx.Valu
 
 
 def _controls(layout: Layout) -> Iterator[onnx.ValueInfoProto]:
-    yield from (_tensor(name, TensorProto.INT64, ["range"]) for name in (QUERIES, NEW))
+    yield from (_tensor(name, TensorProto.INT64, ["range", 1]) for name in (QUERIES, NEW))
     yield _tensor(SINGLES, TensorProto.INT64, ["singles"])
     yield _tensor(IDLE, TensorProto.INT64, [2])
     yield from (_tensor(name, TensorProto.INT64, ["chunks", axis]) for name, axis in ((LOW, 2), (BEGIN, 1), (END, 1)))
