@@ -16,6 +16,7 @@ from .errors import abort, our_fault
 from .frames import Malformed
 from .generate_request import Reader
 from .inference import time_left
+from .pace import Pace
 from .texts import Texts
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class GenerateCalls:
     def __init__(self, models: Models, clock: Callable[[], float]) -> None:
         self._models, self._clock = models, clock
         self._readers: dict[Model, Reader] = {}
+        self._pace = Pace()
 
     def __repr__(self) -> str:
         return f"GenerateCalls({self._models!r})"
@@ -49,7 +51,8 @@ class GenerateCalls:
         texts = Texts(model)
         texts.begin(self._reader(model), request, now, now + min(_timeout(request), time_left(context)))
         try:
-            await texts.send(context.write)
+            with self._pace.joined():
+                await texts.send(context.write, self._pace)
         finally:
             texts.leave()
 

@@ -16,6 +16,7 @@ from ..steps import Ending
 from ..writing.asked import refused
 from .drafts import Drafts, Place
 from .generate_request import Reader, copies_of, most_of, texts_of
+from .pace import Pace
 from .portion import Portion
 
 
@@ -65,7 +66,7 @@ class Texts:
         self._writing -= texts
         self._changed.set()
 
-    async def send(self, write: Callable[[pb.GenerateReply], Awaitable[None]]) -> None:
+    async def send(self, write: Callable[[pb.GenerateReply], Awaitable[None]], pace: Pace) -> None:
         """What has come is written together, until all texts have ended. Raises Overloaded if too much is unread."""
         while self._writing or self._drafts:
             await self._changed.wait()
@@ -74,6 +75,8 @@ class Texts:
                 await write(reply)
             if self._fault is not None:
                 raise self._fault
+            if self._writing:
+                await pace.pause()
 
     def leave(self) -> None:
         """The call is over: what is still written for it is dropped."""
