@@ -10,6 +10,8 @@ from .attention.measure import attention
 from .caches import caches
 from .clients import clients
 from .crowd import sequences
+from .decoders import decoders
+from .encoders import encoders
 from .figures import Figure, Measure
 from .gpu import gpu
 from .lanes import lanes
@@ -41,8 +43,10 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "leak": leak,
     "profile": profile,
     "caches": caches,
+    "encoders": encoders,
     "peers": peers,
     "attention": attention,
+    "decoders": decoders,
 }
 
 #: Those that need to know no more than where results go.

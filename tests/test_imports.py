@@ -23,6 +23,9 @@ LEAVES = tuple(
 )
 CLIENT = (*LEAVES, "headrace.protos", "headrace.client")
 
+#: What measures a decoder's ticks.
+DECODERS = tuple(f"headrace.bench.{part}" for part in ("decoders", "decoder_parts", "decoder_lane"))
+
 #: Module or package → what it may import of the project besides itself; the longest name that fits counts.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace": (*LEAVES, "headrace.client", "headrace.blocking"),
@@ -39,6 +42,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace.bench": ("headrace",),
     "headrace.bench.gpu": ("headrace",),  # the engine without the server, against what the device allows
     "headrace.bench.caches": ("headrace",),  # a lane without the server
+    "headrace.bench.stateless": ("headrace",),  # the same of a model without states
+    **dict.fromkeys(DECODERS, ("headrace",)),  # the engine of caches and a lane, without the server
     "headrace.bench.tuned_echo": ("headrace",),  # the server's way with gRPC, without the server
 }
 #: What no entry above may open up.
@@ -49,7 +54,14 @@ DISPATCHERS = ("headrace.cli",)
 #: Measurements of PyTorch, or of models that are made or judged by it.
 TORCH_MEASURED = tuple(
     f"headrace.bench.{part}"
-    for part in ("reference", "decoder", "attention.truth", "attention.workers.eager", "attention.workers.hugging")
+    for part in (
+        "reference",
+        "decoder",
+        "encoder",
+        "attention.truth",
+        "attention.workers.eager",
+        "attention.workers.hugging",
+    )
 )
 
 #: Library → where it may be imported.
@@ -58,8 +70,14 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "onnxruntime": (
         *("headrace.server.engine", "headrace.server.prepared", "headrace.server.memory", "headrace.server.device"),
         "headrace.server.caches",
-        *("headrace.export", "headrace.bench.bare", "headrace.adopt.probe", "headrace.bench.peers.kept"),
-        "headrace.bench.gpu",
+        *(
+            "headrace.export",
+            "headrace.bench.bare",
+            "headrace.bench.encoders",
+            "headrace.adopt.probe",
+            "headrace.bench.peers.kept",
+        ),
+        *("headrace.bench.gpu", "headrace.bench.decoder_parts"),
     ),
     "grpc": ("headrace.server.rpc", "headrace.server.app", "headrace.client", "headrace.bench"),
     "prometheus_client": ("headrace.server.metrics", "headrace.server.health", "headrace.server.app"),

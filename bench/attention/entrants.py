@@ -15,7 +15,7 @@ import numpy as np
 from ..decoder import NAME, decoder, reference_decoder
 from ..peers.environment import Environment
 from ..server import serving
-from ..site import Site, options
+from ..site import Site
 from . import genai_model
 from .process import Worker, working
 from .workload import LOADS
@@ -23,6 +23,9 @@ from .workload import LOADS
 OURS, NEAR_US = "Headrace", "Headrace, client on the same core"
 
 TRANSFORMERS, TORCH, GENAI, RUNTIME = "5.23.0", "2.13.0", "0.18.0", "1.31.1"
+#: All else is as it comes.
+ONE_LANE = ("--lanes", "1")
+
 WORKERS = Path(__file__).parent / "workers"
 
 
@@ -105,7 +108,7 @@ class Served:
     @contextmanager
     def start(self, made: Made, log: Path) -> Iterator[Worker]:
         said = log.with_name(f"{log.stem}-server.log")
-        with serving(made.model.parents[2], options(), log=said) as running:
+        with serving(made.model.parents[2], ONE_LANE, log=said) as running:
             command = _own("served", running.address, NAME, *map(str, sorted(self.client)))
             with working(command, log, running.process.pid) as worker:
                 yield worker
