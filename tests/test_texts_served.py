@@ -17,7 +17,7 @@ from headrace.bench.server import Running, serving
 from headrace.cli import main
 from headrace.client import Client, Ending
 from headrace.contract import with_spec
-from headrace.errors import InvalidInput, SequenceFull
+from headrace.errors import InvalidInput, SequenceFull, Unavailable
 from headrace.export.decode import generate, likeliest
 from headrace.export.trace import to_onnx
 from headrace.server.app import running
@@ -177,6 +177,21 @@ def test_a_text_that_nobody_waits_for_frees_its_row(folder: Path) -> None:
             model = app.models.find("tiny-lm")
             await model.answered()
             assert not len(model.lanes[0].state.sequences)
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+def test_a_server_that_stops_ends_texts_that_it_cannot_wait_for(folder: Path) -> None:
+    async def test() -> None:
+        settings = Settings(models=folder, port=0, metrics_port=0, lanes=1, drain_seconds=0.1)
+        async with running(settings) as app:
+            client = await headrace.connect(f"127.0.0.1:{app.port}").__aenter__()
+            endless = client.generate("tiny-lm", "abc", max_tokens=10_000_000)
+            await anext(endless)
+        with pytest.raises(Unavailable, match="shutting down"):
+            async for piece in endless:
+                assert piece.ending is None
+        await client.__aexit__(None, None, None)
 
     asyncio.run(asyncio.wait_for(test(), 60))
 

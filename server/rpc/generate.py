@@ -8,7 +8,7 @@ from math import inf
 
 import grpc
 
-from headrace.errors import HeadraceError, InvalidInput
+from headrace.errors import HeadraceError, InvalidInput, Unavailable
 from headrace.protos import sequences_pb2 as pb
 
 from ..models import Model, Models
@@ -23,15 +23,22 @@ log = logging.getLogger(__name__)
 
 
 class GenerateCalls:
-    """Mutable: `_readers`, of each model from its first call on. clock: monotonic seconds."""
+    """Mutable: `_readers`, of each model from its first call on; `_running`, the calls that are. clock: monotonic
+    seconds."""
 
     def __init__(self, models: Models, clock: Callable[[], float]) -> None:
         self._models, self._clock = models, clock
         self._readers: dict[Model, Reader] = {}
+        self._running: set[Texts] = set()
         self._pace = Pace()
 
     def __repr__(self) -> str:
         return f"GenerateCalls({self._models!r})"
+
+    def finish(self) -> None:
+        """Texts that still go on end as they are: the server waits for them no longer."""
+        for texts in self._running:
+            texts.stop(Unavailable("the server is shutting down; go on elsewhere with what came behind the prompt"))
 
     async def handle(self, request: pb.GenerateRequest | Malformed, context: grpc.aio.ServicerContext) -> None:
         """One call. What is wrong with all of it is its status; what is wrong with one text is in a reply."""
@@ -50,10 +57,12 @@ class GenerateCalls:
         model, now = self._models.find(request.model, request.version), self._clock()
         texts = Texts(model)
         texts.begin(self._reader(model), request, now, now + min(_timeout(request), time_left(context)))
+        self._running.add(texts)
         try:
             with self._pace.joined():
                 await texts.send(context.write, self._pace)
         finally:
+            self._running.discard(texts)
             texts.leave()
 
     def _reader(self, model: Model) -> Reader:

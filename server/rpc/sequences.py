@@ -51,7 +51,8 @@ class SequencesService:
         return grpc.method_handlers_generic_handler(SERVICE, calls)
 
     def finish(self) -> None:
-        """Every stream writes what is answered, and ends."""
+        """Every stream, and every call for texts, writes what is answered, and ends."""
+        self._generate.finish()
         for stream in self._streams:
             stream.finish()
 

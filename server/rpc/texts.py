@@ -66,8 +66,16 @@ class Texts:
         self._writing -= texts
         self._changed.set()
 
+    def stop(self, error: HeadraceError) -> None:
+        """What has come is sent, then the call ends with this error."""
+        self._fault = self._fault or error
+        self._changed.set()
+
     async def send(self, write: Callable[[pb.GenerateReply], Awaitable[None]], pace: Pace) -> None:
-        """What has come is written together, until all texts have ended. Raises Overloaded if too much is unread."""
+        """What has come is written together, until all texts have ended.
+
+        Raises Overloaded if too much is unread, or what `stop` was given.
+        """
         while self._writing or self._drafts:
             await self._changed.wait()
             self._changed.clear()
@@ -114,5 +122,5 @@ class Texts:
             try:
                 add()
             except Overloaded as error:
-                self._fault = error
+                self.stop(error)
             self._changed.set()

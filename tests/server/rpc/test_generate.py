@@ -14,10 +14,12 @@ import pytest
 from headrace.errors import ModelFailed
 from headrace.protos import sequences_pb2 as pb
 from headrace.server.commands import Leave, Sampling
+from headrace.server.models import Models
+from headrace.server.rpc.sequences import SequencesService
 from headrace.server.steps import Ending
 
 from ..fakes import Clock
-from .texts import BARE, LETTERS, MUTE, TRANSLATOR, WritingLane, generate, merged, writer, writing
+from .texts import BARE, LETTERS, MUTE, TRANSLATOR, WritingLane, generate, listening, merged, writer, writing
 
 TEXT = [pb.Prompt(text="ab")]
 
@@ -198,6 +200,23 @@ def test_who_does_not_read_is_sent_away() -> None:
                     pass
             assert ended.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             await lane.until(lambda lane: bool(lane.left))
+            await model.answered()
+
+    run(test())
+
+
+def test_a_server_that_stops_ends_what_it_does_not_wait_for_any_longer() -> None:
+    async def test() -> None:
+        model, (lane,) = writer()
+        service = SequencesService(Models([model]), 100, 4096, Clock())
+        async with listening(service) as channel:
+            call = generate(channel, TEXT)
+            lane.say(await asked(lane), (0, "a", None))
+            service.finish()
+            assert [part.text for part in (await call.read()).parts] == ["a"]
+            with pytest.raises(grpc.aio.AioRpcError, match="shutting down") as ended:
+                await call.read()
+            assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
             await model.answered()
 
     run(test())

@@ -68,11 +68,15 @@ class WritingLane(ScriptedLane):
 
 
 @asynccontextmanager
-async def writing(
-    *models: Model, clock: Clock | None = None, frame_bytes: int = 4096
-) -> AsyncIterator[grpc.aio.Channel]:
+async def writing(*models: Model, clock: Clock | None = None) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server of these models."""
-    service = SequencesService(Models(list(models)), 100, frame_bytes, clock or Clock())
+    async with listening(SequencesService(Models(list(models)), 100, 4096, clock or Clock())) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def listening(service: SequencesService) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to it."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((service.handler(),))
     port = server.add_insecure_port("127.0.0.1:0")
