@@ -27,6 +27,8 @@ class Chosen(NamedTuple):
 
     @classmethod
     def of(cls, lengths: Rows) -> Chosen:
+        if len(lengths) == 1:
+            return cls(1, int(lengths[0]), int(lengths[0]) ** 2, int(lengths[0]))
         return cls(len(lengths), int(lengths.sum()), int((lengths**2).sum()), int(lengths.max()))
 
 
@@ -56,11 +58,16 @@ def window(cost: Cost, lengths: Rows, chosen: Chosen, rows: int, tokens: int) ->
 
     lengths [n], ascending. Those that join are next to the longest of the chosen ones.
     """
-    at = int(np.searchsorted(lengths, chosen.longest))
+    at = int(lengths.searchsorted(chosen.longest))
     sums, squares = _sums(lengths), _sums(lengths**2)
     free, room = rows - chosen.rows, tokens - chosen.tokens
-    ends = np.arange(at, min(at + max(free, 0), len(lengths)) + 1)
-    longest = np.concatenate([[chosen.longest], lengths[at : ends[-1]]])  # [ends]
+    if free <= 0 or room <= 0:
+        return slice(at, at)
+    low = max(at - free, int(sums.searchsorted(sums[at] - room)), 0)
+    high = min(at + free, int(sums.searchsorted(sums[at] + room, side="right")) - 1)
+    ends = np.arange(at, high + 1)
+    longest = np.empty(len(ends), np.int64)  # of the batch that ends there
+    longest[0], longest[1:] = chosen.longest, lengths[at:high]
 
     def fits(begins: Rows) -> NDArray[np.bool_]:
         """[ends] whether the rows from each begin to its end may join."""
@@ -69,7 +76,7 @@ def window(cost: Cost, lengths: Rows, chosen: Chosen, rows: int, tokens: int) ->
         allowed: NDArray[np.bool_] = (count <= free) & (total <= room) & (cost.cell * padding <= cost.call)
         return allowed
 
-    begins = _first(fits, np.full(len(ends), max(at - max(free, 0), 0)), np.full(len(ends), at))
+    begins = _first(fits, np.full(len(ends), low), np.full(len(ends), at))
     work = np.where(fits(begins), cost.own(sums[ends] - sums[begins], squares[ends] - squares[begins]), -1.0)
     best = int(work.argmax())
     return slice(int(begins[best]), int(ends[best])) if work[best] >= 0 else slice(at, at)
@@ -77,7 +84,7 @@ def window(cost: Cost, lengths: Rows, chosen: Chosen, rows: int, tokens: int) ->
 
 def _first(holds: Callable[[Rows], NDArray[np.bool_]], low: Rows, high: Rows) -> Rows:
     """[n] the lowest numbers for which it holds, by halving; `high` where it holds for none. It holds above such."""
-    for _ in range(int((high - low).max()).bit_length()):
+    for _ in range(int(high[0] - low[0]).bit_length()):  # all begin with the same two
         middle = (low + high) // 2
         found = holds(middle)
         low, high = np.where(found, low, middle + 1), np.where(found, middle, high)

@@ -61,9 +61,9 @@ class Pool:
         if not len(places):
             return []
         serials, rows = self._columns[PIECE, places], self._columns[ROW, places]
-        cuts = np.flatnonzero(np.diff(serials)) + 1
-        firsts = serials[np.concatenate([[0], cuts])].tolist()
-        taken = [self._part(serial, part) for serial, part in zip(firsts, np.split(rows, cuts), strict=True)]
+        cuts = ((serials[1:] != serials[:-1]).nonzero()[0] + 1).tolist()  # where the rows of another piece begin
+        spans = zip([0, *cuts], [*cuts, len(places)], strict=True)
+        taken = [self._part(int(serials[begin]), rows[begin:end]) for begin, end in spans]
         self._keep_but(places)
         return taken
 

@@ -120,14 +120,16 @@ class Similar:
 
     def _take(self, now: float, rows: int, tokens: int) -> list[Steps]:
         """The best batch of the rows that are near the head of the queue, or whose deadlines are."""
-        near = len(_within(self._pool.column(LENGTH, REACH * rows), REACH * tokens))
+        near = _within(self._pool.column(LENGTH, REACH * rows), REACH * tokens)
+        lengths, passed = self._pool.column(LENGTH), self._pool.column(PASSED, near)
+        bound, places = passed >= PATIENCE, np.arange(near)
         # A row that is left now begins after this batch: it cannot wait if it would not end with the one after.
         urgent = self._pool.urgent(now + 2 * self._seconds)[: REACH * rows]
-        places = np.concatenate([np.arange(near), urgent[urgent >= near]])
-        bound = self._pool.column(PASSED)[places] >= PATIENCE
-        bound[np.searchsorted(places, urgent)] = True
-        chosen = places[self._choose(self._pool.column(LENGTH)[places], bound, rows, tokens)]
-        self._pool.column(PASSED)[: min(near, chosen[-1])] += 1  # those that go count no more
+        if len(urgent):
+            places = np.union1d(places, urgent)
+            bound = np.isin(places, urgent) | np.append(bound, np.ones(len(places) - near, np.bool_))
+        chosen = places[self._choose(lengths[places], bound, rows, tokens)]
+        passed[: chosen[-1]] += 1  # those that go count no more
         return self._pool.take(chosen)
 
     def _choose(self, lengths: Rows, bound: NDArray[np.bool_], rows: int, tokens: int) -> Rows:
@@ -135,18 +137,21 @@ class Similar:
         if len(lengths) <= rows and lengths.sum() <= tokens and all_alike(self.cost, lengths):
             return np.arange(len(lengths))
         bound[0] = True
-        first = np.flatnonzero(bound)
+        first = bound.nonzero()[0]
         first = first[: foremost(self.cost, lengths[first], rows, tokens)]
-        others = np.delete(np.arange(len(lengths)), first)
         chosen = Chosen.of(lengths[first])
+        bound[:] = True
+        bound[first] = False
+        others = bound.nonzero()[0]
         others = others[_by_length(lengths[others], chosen.longest)]
-        like = others[window(self.cost, lengths[others], chosen, rows, tokens)]
-        return np.sort(np.concatenate([first, like]))
+        goes = ~bound
+        goes[others[window(self.cost, lengths[others], chosen, rows, tokens)]] = True
+        return goes.nonzero()[0]
 
 
-def _within(lengths: Rows, tokens: int) -> Rows:
-    """The first of these rows, one at least, of no more time steps than so many."""
-    return lengths[: max(1, int(np.searchsorted(np.cumsum(lengths), tokens, side="right")))]
+def _within(lengths: Rows, tokens: int) -> int:
+    """How many of the first of these rows, one at least, have no more time steps than so many."""
+    return max(1, int(lengths.cumsum().searchsorted(tokens, side="right")))
 
 
 def _by_length(lengths: Rows, middle: int) -> Rows:
