@@ -28,7 +28,7 @@ def write(results: Path, page: Path) -> list[str]:
     text = page.read_text()
     names = [name for name in SECTION.findall(text) if name != SUMMARY]
     found = {name: Record.read(file) for name in names if (file := results / f"{name}.json").exists()}
-    bodies = {name: _table(record) for name, record in found.items()}
+    bodies = {name: table(record) for name, record in found.items()}
     bodies[SUMMARY] = _summary([f for record in found.values() for f in record.figures])
     page.write_text(SECTION.sub(lambda section: _filled(section, bodies), text))
     _pictures(results, page.parent / "pictures", list(found.values()))
@@ -61,7 +61,8 @@ def _summary(figures: Sequence[Figure]) -> str:
     return f"{len(bound) - len(wrong)} of {len(bound)} bounds are reached.{rest}\n"
 
 
-def _table(record: Record) -> str:
+def table(record: Record) -> str:
+    """Markdown: the day, and all figures."""
     return f"{record.machine}\n\n{HEAD}{''.join(map(_row, record.figures))}"
 
 

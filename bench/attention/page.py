@@ -6,20 +6,29 @@ import re
 import shutil
 from pathlib import Path
 
+from .. import decoders
+from ..docs import table
+from ..figures import Record
 from .found import Found
 from .measure import PICTURE, POINTS
 from .report import text
 
 RESULTS, PAGE = Path("bench/results"), Path("docs/attention.md")
-SECTION = re.compile(r"(?<=<!-- generation -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def write(results: Path, page: Path) -> None:
-    """Raises FileNotFoundError if nothing was measured yet."""
-    body = f"\n{text(Found.read(results / POINTS))}\n"
-    page.write_text(SECTION.sub(lambda _: body, page.read_text()))
+    """Raises FileNotFoundError if one of both was not measured yet."""
+    generation = text(Found.read(results / POINTS))
+    ticks = table(Record.read(results / "decoders.json"))
+    page.write_text(_filled(_filled(page.read_text(), "generation", generation), "ticks", ticks))
     (page.parent / "pictures").mkdir(exist_ok=True)
-    shutil.copy(results / PICTURE, page.parent / "pictures")
+    for name in (PICTURE, decoders.PICTURE):
+        shutil.copy(results / name, page.parent / "pictures")
+
+
+def _filled(page: str, name: str, body: str) -> str:
+    section = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+    return section.sub(lambda _: f"\n{body}\n", page)
 
 
 if __name__ == "__main__":
