@@ -10,6 +10,7 @@ from .attention.measure import attention
 from .caches import caches
 from .clients import clients
 from .crowd import sequences
+from .decoders import decoders
 from .encoders import encoders
 from .figures import Figure, Measure
 from .gpu import gpu
@@ -45,6 +46,7 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "encoders": encoders,
     "peers": peers,
     "attention": attention,
+    "decoders": decoders,
 }
 
 #: Those that need to know no more than where results go.

@@ -23,6 +23,9 @@ LEAVES = tuple(
 )
 CLIENT = (*LEAVES, "headrace.protos", "headrace.client")
 
+#: What measures a decoder's ticks.
+DECODERS = tuple(f"headrace.bench.{part}" for part in ("decoders", "decoder_parts", "decoder_lane"))
+
 #: Module or package → what it may import of the project besides itself; the longest name that fits counts.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace": (*LEAVES, "headrace.client", "headrace.blocking"),
@@ -40,6 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace.bench.gpu": ("headrace",),  # the engine without the server, against what the device allows
     "headrace.bench.caches": ("headrace",),  # a lane without the server
     "headrace.bench.stateless": ("headrace",),  # the same of a model without states
+    **dict.fromkeys(DECODERS, ("headrace",)),  # the engine of caches and a lane, without the server
     "headrace.bench.tuned_echo": ("headrace",),  # the server's way with gRPC, without the server
 }
 #: What no entry above may open up.
@@ -73,7 +77,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
             "headrace.adopt.probe",
             "headrace.bench.peers.kept",
         ),
-        "headrace.bench.gpu",
+        *("headrace.bench.gpu", "headrace.bench.decoder_parts"),
     ),
     "grpc": ("headrace.server.rpc", "headrace.server.app", "headrace.client", "headrace.bench"),
     "prometheus_client": ("headrace.server.metrics", "headrace.server.health", "headrace.server.app"),
