@@ -242,6 +242,7 @@ class Lane:
         while state.starts.holds(number):
             self._answers += self._work.begin()
         if state.underway.holds(number):
+            self._write_on()  # what its texts were answered is not for sending
             self._send_admitted()
             while state.underway.holds(number):
                 self.tick()
