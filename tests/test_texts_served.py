@@ -112,7 +112,7 @@ def test_texts_end_as_they_are_asked_to(server: Running) -> None:
         (late,) = await client.write("tiny-lm", "abc", max_tokens=10_000_000, timeout=0.2)
         assert late.ending is Ending.LATE and 0 < len(late.tokens) < 10_000_000
         with pytest.raises(InvalidInput, match="takes 40"):
-            await client.write("decoder", "a" * 41)
+            await client.write("decoder", [0] * 41)
         failed, fine = await client.write("decoder", ["a?", "a"], max_tokens=1)
         assert isinstance(failed.error, InvalidInput) and fine.ending is Ending.MOST
 

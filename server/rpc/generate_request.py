@@ -70,7 +70,7 @@ class Reader:
             return np.array(told.tokens, np.int64)
         if self.symbols is None:
             raise InvalidInput(f"{self.spec.name} has no symbols; give the prompt as tokens")
-        return self.symbols.tokens(told.text)
+        return tokens(self.symbols, told.text, self.spec.longest)
 
     def _source(self, told: pb.Prompt) -> tuple[Array, ...]:
         """For each input of the start graph [time, *shape]."""
@@ -80,7 +80,14 @@ class Reader:
             return read_source(told.source, self.spec)
         if self.source_symbols is None:
             raise InvalidInput(f"{self.spec.name} takes no source in letters; leave it out, or give it as tensors")
-        return (self.source_symbols.tokens(told.source_text),)
+        return (tokens(self.source_symbols, told.source_text, self.spec.start.longest if self.spec.start else None),)
+
+
+def tokens(symbols: Symbols, text: str, longest: int | None) -> Array:
+    """[time] int64. Raises InvalidInput, before it is read, for a text with more than `longest` tokens in any case."""
+    if longest is not None and len(text) > longest * symbols.longest:
+        raise InvalidInput(f"a text of {len(text)} characters has more than the {longest} tokens that the model takes")
+    return symbols.tokens(text)
 
 
 def _symbols(text: Text | None) -> Symbols | None:

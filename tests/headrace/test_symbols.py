@@ -31,7 +31,13 @@ def test_the_longest_symbol_that_fits_is_taken(symbols: Symbols, text: str, toke
 
 @pytest.mark.parametrize(
     ("symbols", "text", "unknown"),
-    [(LETTERS, "axb", "'x'"), (PIECES, "abd", "'d'"), (PHONES, "AH1 L", "'AH1'"), (PHONES, "AH  L", "''")],
+    [
+        (LETTERS, "axb", "'x'"),
+        (LETTERS, "a\U0001f600", "'\U0001f600'"),
+        (PIECES, "abd", "'d'"),
+        (PHONES, "AH1 L", "'AH1'"),
+        (PHONES, "AH  L", "''"),
+    ],
 )
 def test_what_no_symbol_fits_is_named(symbols: Symbols, text: str, unknown: str) -> None:
     with pytest.raises(InvalidInput, match=f"no symbol {unknown}"):

@@ -276,6 +276,8 @@ def test_a_full_model_and_one_that_ends_refuse() -> None:
         (LETTERS, pb.Prompt(text="a", source=[b""]), "no start graph"),
         (LETTERS, pb.Prompt(text="a", source_text="x"), "takes no source"),
         (TRANSLATOR, pb.Prompt(source_text="z"), "'z'"),
+        (TRANSLATOR, pb.Prompt(text="z" * 21), "more than the 20 tokens"),
+        (TRANSLATOR, pb.Prompt(source_text="z" * 9), "more than the 8 tokens"),
         (TRANSLATOR, pb.Prompt(source_text="x", source=[b""]), "text or tensors"),
         (TRANSLATOR, pb.Prompt(source=[b"1234567"]), "must be int64"),
         (TRANSLATOR, pb.Prompt(source=[b"", b""]), "has 1 inputs"),
