@@ -248,7 +248,7 @@ class Admission:
     # Callers that change their mind, or are gone
 
     def _cancel(self, command: Cancel) -> Answers:
-        """Steps that still wait; one that runs or ran is answered as if nothing had been said."""
+        """Steps that wait, or have parts to run; one that ran is answered as if nothing had been said."""
         answers: Answers = []
         error = Cancelled("the step was cancelled before it ran; nothing was applied")
         numbers = self.state.handles[command.sink].lookup(command.keys)

@@ -85,7 +85,7 @@ class NamedSteps:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Steps that are still queued are answered by Failed (Cancelled); others are answered as if nothing was said."""
+    """Steps that are queued, or under way, are answered by Failed (Cancelled); others as if nothing was said."""
 
     sink: Sink
     keys: NDArray[np.uint32]

@@ -132,9 +132,12 @@ class State:
     def fail_from(self, number: int, position: int, error: HeadraceError) -> Answers:
         """The queued step that begins at `position` fails, and by position those behind it; earlier ones stay queued.
 
-        Nothing happens if no such step is queued: it runs, ran, or was never sent.
+        A step under way counts as queued, for nothing of it is applied yet. Nothing happens if there is no such step:
+        it ran, or was never sent.
         """
         queued = self.scheduler.withdraw_from(number, position)
+        if not queued and (begun := self.underway.withdraw(number, position, self.slots)):
+            queued = [*begun, *self.scheduler.withdraw_parked(number)]
         if not queued:
             return []
         failed, *behind = queued

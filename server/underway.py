@@ -136,6 +136,18 @@ class Underway:
         self._places = self._places[:, ~over]
         return settled
 
+    def withdraw(self, number: int, position: int, slots: FreeList) -> list[Steps]:
+        """Takes out the sequence's step, if it begins there, and gives back its slot."""
+        here = (self._places[NUMBER] == number) & (self._places[POSITION] == position)
+        if not np.count_nonzero(here):
+            return []
+        (at,) = np.flatnonzero(here).tolist()
+        step = self._piece([at])
+        slots.give(self._places[SLOT, here & (self._places[SLOT] != FRESH)])
+        self._places = self._places[:, ~here]
+        del self._rows[at]
+        return [step]
+
     def drop(self, slots: FreeList) -> list[Steps]:
         """All rows leave, as single steps, and so do their slots."""
         slots.give(self.slots)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from headrace.errors import HeadraceError, ModelFailed, TakenOver, Unavailable, WrongPosition
+from headrace.errors import Cancelled, HeadraceError, ModelFailed, TakenOver, Unavailable, WrongPosition
 from headrace.server.commands import Cancel, Close, Command, Leave, Mode, Open, Step
 from headrace.server.journal import Journal
 from headrace.server.lane import Lane
@@ -222,15 +222,25 @@ def test_a_close_waits_for_the_step_under_way() -> None:
     assert [type(a) for a in bench.one.take()] == [Stepped, Closed] and bench.free() == free
 
 
-def test_a_cancel_comes_too_late_once_the_first_part_has_run() -> None:
-    bench = Bench()
-    bench.send(bench.one, (1, 0, LONG), (1, 5, [1]))
+def test_a_cancel_frees_the_row_of_a_step_under_way() -> None:
+    bench, free = Bench(), LIMITS.slots
+    bench.send(bench.one, (1, 0, LONG), (1, 5, [1]), (2, 0, LONG))
     bench.tick()
     bench.post(Cancel(bench.one, np.array([1, 1], np.uint32), np.array([0, 5])))
+    assert errors(bench.one) == [Cancelled, WrongPosition] and bench.free() == free - 1
+    bench.send(bench.one, (1, 0, [4, 3]))
     bench.finish()
-    failed, stepped = bench.one.take()
-    assert isinstance(failed, Failed) and failed.position == 5
-    assert isinstance(stepped, Stepped) and stepped.positions.tolist() == [0]
+    assert sums(bench.one) == [[4, 7], [1, 2, 3, 4, 5]]
+
+
+def test_a_cancel_before_the_first_part_or_of_another_position_takes_nothing_along() -> None:
+    bench, free = Bench(), LIMITS.slots
+    bench.send(bench.one, (1, 0, LONG), (2, 0, LONG))
+    bench.lane.state.underway.enter(bench.lane.state.scheduler.next(0.0).run)  # taken, and not one part has run
+    bench.post(Cancel(bench.one, np.array([1, 2], np.uint32), np.array([0, 3])))
+    assert errors(bench.one) == [Cancelled] and bench.free() == free
+    bench.finish()
+    assert sums(bench.one) == [[1, 2, 3, 4, 5]]
 
 
 def test_a_deadline_counts_until_the_first_part() -> None:
