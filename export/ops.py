@@ -67,6 +67,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, heads: int) -> T
     return torch.cat(alone)
 
 
+@torch.library.custom_op("headrace::biased_attention", mutates_args=())
+def biased_attention(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """The same with `bias` added to the scores: [1 or rows, 1 or heads, 1 or time, time], as if rows were padded."""
+    sizes, biases = lengths.tolist(), bias.expand(lengths.shape[0], -1, -1, -1)
+    rows = zip(*(t.view(len(t), heads, -1).transpose(0, 1).split_with_sizes(sizes, 1) for t in (q, k, v)), strict=True)
+    alone = []
+    for (query, key, value), added, n in zip(rows, biases, sizes, strict=True):
+        mask = added[:, :n, :n].expand(heads, n, n)
+        alone.append(scaled_dot_product_attention(query, key, value, mask).transpose(0, 1).flatten(1))  # [time, width]
+    return torch.cat(alone)
+
+
 @torch.library.custom_op("headrace::mean", mutates_args=())
 def mean(x: Tensor, lengths: Tensor) -> Tensor:
     """x [tokens, width] → the mean of each row's tokens, [rows, width]."""
@@ -101,6 +113,11 @@ def _(
 
 @attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, heads: int) -> Tensor:
+    return torch.empty_like(v)
+
+
+@biased_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, bias: Tensor, heads: int) -> Tensor:
     return torch.empty_like(v)
 
 

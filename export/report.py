@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -26,17 +26,31 @@ FLOOR = 1e-9
 
 
 def pages(
-    graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighter | None, coarse: Report | None
+    graph: onnx.ModelProto,
+    spec: ModelSpec,
+    report: Report,
+    small: Lighter | None,
+    coarse: Report | None,
+    notes: Sequence[str] = (),
 ) -> dict[str, bytes]:
     """The files of the report, by name.
 
     report: of the float32 graph
     small:  what the published graph was reduced to, and `coarse` what was found of it, if it was
+    notes:  what else is to be said of how it runs, a line each
     """
-    return {PAGE: _page(graph, spec, report, small, coarse).encode(), PICTURE: picture(spec.name, report.cases)}
+    page = _page(graph, spec, report, small, coarse, notes)
+    return {PAGE: page.encode(), PICTURE: picture(spec.name, report.cases)}
 
 
-def _page(graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighter | None, coarse: Report | None) -> str:
+def _page(
+    graph: onnx.ModelProto,
+    spec: ModelSpec,
+    report: Report,
+    small: Lighter | None,
+    coarse: Report | None,
+    notes: Sequence[str],
+) -> str:
     lines = [
         f"# {spec.name}",
         spec.summary(),
@@ -54,6 +68,7 @@ def _page(graph: onnx.ModelProto, spec: ModelSpec, report: Report, small: Lighte
         str(small) if small else f"{graph.ByteSize():,} bytes, float32",
         "## Where the nodes run",
         _table(("provider", "operators"), placement(graph)),
+        *(f"- {note}" for note in notes),
         "## Made with",
         _table(("package", "version"), spec.versions.items()),
     ]

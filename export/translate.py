@@ -52,12 +52,22 @@ def lstm(
 
 def attention(q: Value, k: Value, v: Value, lengths: Value, heads: int) -> Value:
     """`headrace::attention`: softmax(q kᵀ / √size) v on the padded view; a row's padding gets no weight."""
+    return _attended(q, k, v, lengths, _mask(lengths, q), heads)
+
+
+def biased_attention(q: Value, k: Value, v: Value, lengths: Value, bias: Value, heads: int) -> Value:
+    """`headrace::biased_attention`."""
+    return _attended(q, k, v, lengths, op.Add(bias, _mask(lengths, q)), heads)
+
+
+def _attended(q: Value, k: Value, v: Value, lengths: Value, mask: Value, heads: int) -> Value:
+    """mask [1 or rows, 1 or heads, 1 or time, time] is added to the scores."""
     size = q.shape[-1] // heads
     pad = op.Transpose(maps.pad(lengths), perm=[1, 0])  # [rows, time]
     scaled = op.Mul(q, op.CastLike(1.0 / math.sqrt(size), q))  # on packed tokens, where it is cheapest
     queries, values = (_heads(t, pad, heads, perm=[0, 2, 1, 3]) for t in (scaled, v))  # [rows, heads, time, size]
     keys = _heads(k, pad, heads, perm=[0, 2, 3, 1])  # [rows, heads, size, time]
-    scores = op.Add(op.MatMul(queries, keys), _mask(lengths, q))  # [rows, heads, time, time]
+    scores = op.Add(op.MatMul(queries, keys), mask)  # [rows, heads, time, time]
     y = op.Transpose(op.MatMul(op.Softmax(scores, axis=-1), values), perm=[0, 2, 1, 3])  # [rows, time, heads, size]
     return op.Gather(op.Reshape(y, [-1, heads * size]), maps.cells(lengths, time_major=False))
 
@@ -79,6 +89,7 @@ TABLE: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.headrace.recurrent.default: recurrent,
     torch.ops.headrace.lstm.default: lstm,
     torch.ops.headrace.attention.default: attention,
+    torch.ops.headrace.biased_attention.default: biased_attention,
     torch.ops.headrace.mean.default: mean,
     torch.ops.headrace.positions.default: positions,
 }

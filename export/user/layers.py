@@ -5,11 +5,10 @@ Only the `forward` of instances is overridden, and the packing functions of torc
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -23,29 +22,8 @@ from headrace.errors import ConfigurationError
 from .. import padded_ops as ops
 from ..overrides import flat
 from . import watch
-from .suspects import same as same_axis
-
-
-@dataclass(slots=True)
-class Tape:
-    """What the layers read and write in one run on padded rows.
-
-    lengths:  [rows]
-    times:    [time], 0, 1, …
-    begin:    the states at the beginning, rows first; layers that have none there begin as the module says
-    inverses: of the layers with a projection, by their paths
-    ends:     the states at each row's own end
-    """
-
-    lengths: Tensor
-    times: Tensor
-    begin: Mapping[str, Tensor]
-    inverses: Mapping[str, list[Tensor]]
-    ends: dict[str, Tensor] = field(default_factory=dict)
-
-    def padding(self) -> Tensor:
-        """[rows, time] whether a cell is past its row's end."""
-        return self.times >= self.lengths[:, None]
+from .attention import ATTENTION
+from .tape import Tape
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,75 +101,10 @@ def _cell(tape: Tape, path: str, cell: nn.RNNCellBase) -> Callable[..., Any]:
     return forward
 
 
-def _attention(tape: Tape, path: str, layer: nn.MultiheadAttention) -> Callable[..., Any]:
-    """The stock one; keys that are padding get no weight."""
-    stock = type(layer).forward
-
-    def forward(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        key_padding_mask: Tensor | None = None,
-        need_weights: bool = True,
-        attn_mask: Tensor | None = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> tuple[Tensor, Tensor | None]:
-        if same_axis(key.shape[1 if layer.batch_first else 0], tape.times.shape[0]):
-            floating = attn_mask is not None and attn_mask.is_floating_point()
-            key_padding_mask = _masked(key_padding_mask, tape.padding(), floating)
-        return stock(
-            layer,
-            query,
-            key,
-            value,
-            key_padding_mask=key_padding_mask,
-            need_weights=need_weights,
-            attn_mask=attn_mask,
-            average_attn_weights=average_attn_weights,
-            is_causal=is_causal,
-        )
-
-    return forward
-
-
-def _masked(mask: Tensor | None, padding: Tensor, floating: bool) -> Tensor:
-    """A mask [rows, time] that has the padding in it too, in the kind of what is there already."""
-    if mask is not None and not mask.is_floating_point():
-        return mask | padding
-    if mask is None and not floating:
-        return padding
-    given = torch.zeros_like(padding, dtype=torch.float32) if mask is None else mask
-    return given.masked_fill(padding, -torch.inf)
-
-
-def _encoder(tape: Tape, path: str, layer: nn.TransformerEncoder) -> Callable[..., Any]:
-    """The stock one; it need not look into a mask for whether that is causal, which no tracer can do."""
-    stock = type(layer).forward
-
-    def forward(src: Tensor, mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool | None = None) -> Any:
-        return stock(layer, src, mask, src_key_padding_mask, bool(is_causal))
-
-    return forward
-
-
-def _decoder(tape: Tape, path: str, layer: nn.TransformerDecoder) -> Callable[..., Any]:
-    """As `_encoder`."""
-    stock = type(layer).forward
-
-    def forward(*given: Any, **named: Any) -> Any:
-        arguments = inspect.signature(stock).bind(layer, *given, **named).arguments
-        return stock(**arguments | {"tgt_is_causal": bool(arguments.get("tgt_is_causal"))})
-
-    return forward
-
-
 _FORWARDS: dict[Any, Callable[[Tape, str, Any], Callable[..., Any]]] = {
     watch.LAYERS: _recurrent,
     watch.CELLS: _cell,
-    nn.MultiheadAttention: _attention,
-    nn.TransformerEncoder: _encoder,
-    nn.TransformerDecoder: _decoder,
+    **ATTENTION,
 }
 
 

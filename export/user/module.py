@@ -100,8 +100,10 @@ def export_module(
         with evaluated(module), parts_unwrapped(module):
             coarse = small.verified(Alone(module, found).eval(), spec, draw=draw, console=console)
         graph, spec = small.graph, small.spec(spec, coarse.parity)
-    path = publish(graph, spec, models, version, pages(graph, spec, report, small, coarse))
+    path = publish(graph, spec, models, version, pages(graph, spec, report, small, coarse, traced.padded))
     console.print(f"{path}: {spec.summary()}", markup=False)
+    for line in traced.padded:
+        console.print(f"  {line}", markup=False)
     for suspect in traced.suspects:
         console.print(f"  {suspect}: not seen to matter in {report.parity.cases} cases", markup=False)
     return path

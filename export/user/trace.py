@@ -20,10 +20,13 @@ from ..overrides import inverses
 from ..trace import DTYPES, quiet, tidied, written
 from ..translate import OPSET
 from .guards import avoidable, guarded, violated
-from .layers import Tape, ragged
+from .joins import joined
+from .layers import ragged
 from .lines import files, told, untranslated
+from .packed import Reasons
 from .plan import Plan
 from .suspects import Suspect, rewrite, suspects, symbols
+from .tape import Tape
 from .unwrap import parts_unwrapped
 
 EXAMPLE, SINGLE = (13, 11, 7, 4, 2), (1, 1, 1, 1, 1)
@@ -39,10 +42,11 @@ LEAST = (None, 3, max(EXAMPLE))
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A graph, and what in it looks across time by itself."""
+    """A graph, what in it looks across time by itself, and of each attention layer that runs padded, why."""
 
     graph: onnx.ModelProto
     suspects: tuple[Suspect, ...]
+    padded: tuple[str, ...] = ()
 
 
 def to_onnx(module: nn.Module, plan: Plan, opset: int = OPSET) -> Traced:
@@ -50,9 +54,10 @@ def to_onnx(module: nn.Module, plan: Plan, opset: int = OPSET) -> Traced:
 
     Raises ConfigurationError with the user's line for what cannot be traced.
     """
-    name, graph = plan.spec.name, _Graph(module, plan).eval()
-    with torch.no_grad(), parts_unwrapped(module), quiet(), told(module, name, "traced"):
+    with torch.no_grad(), parts_unwrapped(module), quiet(), told(module, plan.spec.name, "traced"):
+        graph = _Graph(module.eval(), plan).eval()
         program = _program(graph, plan, files(module))
+        joined(program)
         found = _ragged(program, module, streamed=plan.spec.stateful)
         names = [i.name for i in plan.spec.graph_inputs]
         names.insert(names.index(LENGTHS) + 1, TIMES)
@@ -60,7 +65,7 @@ def to_onnx(module: nn.Module, plan: Plan, opset: int = OPSET) -> Traced:
     _times_inside(exported.model.graph)
     proto = tidied(exported)
     check(proto, plan.spec)
-    return Traced(proto, found)
+    return Traced(proto, found, graph.reasons.lines())
 
 
 class _Graph(nn.Module):
@@ -72,13 +77,15 @@ class _Graph(nn.Module):
         # Made here, where nothing is traced yet: the graph should hold them as constants.
         layers = ((path, part) for path, part in module.named_modules() if isinstance(part, nn.RNNBase))
         self.inverses = {path: inverses(part) for path, part in layers}
+        self.reasons = Reasons.of(module)
 
     def forward(
         self, inputs: tuple[Tensor, ...], lengths: Tensor, times: Tensor, states: tuple[Tensor, ...] = ()
     ) -> tuple[Tensor, ...]:
         """inputs [tokens, ...], lengths [rows], times [time], states [rows, ...] → outputs and states."""
         names = [state.name for state in self.plan.spec.states]
-        tape = Tape(lengths, times, dict(zip(names, states, strict=True)), self.inverses)
+        begin = dict(zip(names, states, strict=True))
+        tape = Tape(lengths, times, begin, self.inverses, inputs[0], self.reasons)
         padded = tuple(self._padded(x, lengths, times) for x in inputs)
         with ragged(self.module, tape):
             results = self.plan.call(self.module, padded, lengths)

@@ -79,6 +79,17 @@ def test_attention_is_the_equation_on_each_row() -> None:
             torch.testing.assert_close(got[:, head], (query @ key.T / 3**0.5).softmax(-1) @ value)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 7, 7), (5, 1, 1, 7), (5, 2, 7, 7)], ids=str)
+def test_a_bias_is_added_to_the_scores_of_each_row(shape: tuple[int, ...]) -> None:
+    q, k, v, bias = *torch.randn(3, int(LENGTHS.sum()), 6), torch.randn(shape)
+    y, every = ops.biased_attention(q, k, v, LENGTHS, bias, 2), bias.expand(5, 2, 7, 7)
+    for added, got, *parts in zip(every, rows(y), rows(q), rows(k), rows(v), strict=True):
+        for head in (0, 1):
+            query, key, value = (part[:, 3 * head : 3 * head + 3] for part in parts)
+            scores = query @ key.T / 3**0.5 + added[head, : len(got), : len(got)]
+            torch.testing.assert_close(got[:, 3 * head : 3 * head + 3], scores.softmax(-1) @ value)
+
+
 def test_mean_and_positions_count_from_each_rows_own_beginning() -> None:
     x = torch.arange(5.0)[:, None]
     assert ops.mean(x, torch.tensor([2, 3])).flatten().tolist() == [0.5, 3.0]
@@ -95,6 +106,7 @@ def test_traced_shapes_are_the_real_ones() -> None:
         (ops.recurrent, (x, LENGTHS, h, flat(nn.RNN(5, 6, bidirectional=True)), "RNN_TANH", 2)),
         (ops.lstm, (x, LENGTHS, h[:, :, :4].clone(), h, flat(BOTH), [], 2)),
         (ops.attention, (*torch.randn(3, tokens, 6), LENGTHS, 2)),
+        (ops.biased_attention, (*torch.randn(3, tokens, 6), LENGTHS, torch.randn(5, 1, 1, 7), 2)),
         (ops.mean, (x, LENGTHS)),
         (ops.positions, (LENGTHS, x)),
     ]
