@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -202,6 +205,17 @@ def test_the_command_line_writes(server: Running, tmp_path: Path, capsys: pytest
     (tmp_path / "words.txt").write_text("\n".join(WORDS) + "\n")
     main_of("generate", "translator", "--sources", str(tmp_path / "words.txt"), "--address", server.address)
     assert len(capsys.readouterr().out.splitlines()) == len(WORDS)
+
+
+def test_a_text_is_interrupted_without_a_word(server: Running) -> None:
+    asked = ["generate", "tiny-lm", "abc", "--max-tokens", "10000000", "--address", server.address]
+    command = [sys.executable, "-m", "headrace", *asked]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(20).startswith("abc")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (130, "")
 
 
 def main_of(*arguments: str) -> None:
