@@ -77,14 +77,14 @@ def rewritten(model: onnx.ModelProto, layout: Layout) -> onnx.ModelProto:
     """Raises ConfigurationError if its nodes are not those of the layout's caches, one each."""
     graph, n = model.graph, Nodes("headrace:caches")
     names = [cache.name for cache in layout.caches]
-    found = [_about(node, names) for node in graph.node if node.domain == DOMAIN]
+    found = [_about(node, layout, names) for node in graph.node if node.domain == DOMAIN]
     if sorted(node.cache for node in found) != list(range(len(names))):
         raise ConfigurationError(
             f"the graph must have one attention node for each cache of its spec: {', '.join(names)}"
         )
     for node in graph.node:
         if node.domain == DOMAIN:
-            _attention(n, _about(node, names), layout)
+            _attention(n, _about(node, layout, names), layout)
         else:
             n.nodes.append(node)
     sums = list(_sums(n, found, layout))
@@ -105,11 +105,18 @@ def rewritten(model: onnx.ModelProto, layout: Layout) -> onnx.ModelProto:
     )
 
 
-def _about(node: onnx.NodeProto, names: Sequence[str]) -> Node:
+def _about(node: onnx.NodeProto, layout: Layout, names: Sequence[str]) -> Node:
     about = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     name = about["cache"].decode()
     if node.op_type not in (CACHED, CROSS) or name not in names:
         raise ConfigurationError(f"the graph has a node {node.op_type} of a cache {name}, which its spec does not know")
+    kind, window = layout.kind(names.index(name)), about.get("window", 0)
+    if kind.window != window:
+        raise ConfigurationError(f"the graph gives cache {name} a window of {window}, and its spec of {kind.window}")
+    if kind.heads != about["kv_heads"]:
+        raise ConfigurationError(
+            f"the graph gives cache {name} {about['kv_heads']} heads of keys, and its spec {kind.heads}"
+        )
     return Node(tuple(node.input), node.output[0], names.index(name), about["heads"], about["scale"])
 
 
