@@ -25,6 +25,7 @@ from .rolling import ragged
 from .site import Site
 from .speed import speed
 from .start import start
+from .user_encoder import user_encoder
 
 #: Rounds, and seconds of a turn: for figures, and to try it out.
 FULL, QUICK = (5, 2.0), (1, 0.3)
@@ -44,6 +45,7 @@ OURS: dict[str, Callable[[Site], list[Figure]]] = {
     "profile": profile,
     "caches": caches,
     "encoders": encoders,
+    "user-encoder": user_encoder,
     "peers": peers,
     "attention": attention,
     "decoders": decoders,

@@ -58,6 +58,7 @@ TORCH_MEASURED = tuple(
         "reference",
         "decoder",
         "encoder",
+        "user_encoder",
         "attention.truth",
         "attention.workers.eager",
         "attention.workers.hugging",
