@@ -1,4 +1,7 @@
-"""What a long prompt costs the texts that are being written beside it: a lane by itself, without a wire."""
+"""What a lane that writes texts costs beside the runtime, and what a long prompt costs the texts beside it.
+
+A lane by itself, on one thread and without a wire.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.contract import read_model
+from headrace.server.batch import Batch, Outcome
 from headrace.server.caches.engine import CachedEngine
 from headrace.server.calibration import with_caches
 from headrace.server.commands import Generate, Prompt, Sampling
@@ -19,15 +24,19 @@ from headrace.server.journal import NoJournal
 from headrace.server.lane import Lane
 from headrace.server.metrics import Metrics
 from headrace.server.settings import Settings
-from headrace.server.steps import Answer, Answers, Wrote
+from headrace.server.steps import Answer, Answers, Array, Rows, Wrote
 
 from .attention.workload import prompts
+from .decoder import LONGEST
 from .decoder_parts import timed
 from .figures import Figure
 from .site import Site
 
 #: Tokens of the long prompt; texts beside it; ticks of which the undisturbed one is the middle.
 LONG, RUNNING, TICKS = (512, 1024), 31, 15
+
+#: Texts of ticks whose cost outside the runtime is told, and so many ticks of each.
+TEXTS, WARM, COUNTED = (1, 8, 32), 20, 100
 
 #: A running text waits for no more than one tick of the prompts' budget.
 MOST = 1.0
@@ -53,15 +62,36 @@ class Caller:
             self.wrote[key] = self.wrote.get(key, 0) + count
 
 
+class Counting:
+    """An engine, and the CPU seconds of the runtime's calls so far."""
+
+    def __init__(self, engine: CachedEngine) -> None:
+        self._engine, self.seconds = engine, 0.0
+
+    def run(self, batch: Batch) -> Outcome:
+        outcome = self._engine.run(batch)
+        self.seconds += outcome.compute_cpu
+        return outcome
+
+    def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
+        return self._engine.begin(numbers, source, lengths)
+
+    def fork(self, number: int, slot: int, length: int, numbers: Rows, slots: Rows) -> None:
+        self._engine.fork(number, slot, length, numbers, slots)
+
+    def forget(self, numbers: Rows) -> None:
+        self._engine.forget(numbers)
+
+
 class Bench:
     """A lane that is driven by hand."""
 
     def __init__(self, file: Path) -> None:
         graph, spec = read_model(file)
         limits = with_caches(Settings(sequences=2 * RUNNING))
-        engine = CachedEngine(graph, spec, limits.slots, "CPU", rows=limits.rows)
+        self.engine = Counting(CachedEngine(graph, spec, limits.slots, "CPU", rows=limits.rows))
         meter = Metrics.unseen().lane(spec, "1", 0)
-        self._lane = Lane(spec, "1", engine, NoJournal(), meter, limits, self._hear, time.monotonic)
+        self._lane = Lane(spec, "1", self.engine, NoJournal(), meter, limits, self._hear, time.monotonic)
 
     def ask(self, texts: list[list[int]], most: int) -> Caller:
         """So many tokens to each prompt."""
@@ -87,6 +117,28 @@ class Bench:
         for sink, answer in answers:
             assert isinstance(sink, Caller)
             sink.hear(answer)
+
+
+def beside(site: Site, file: Path) -> list[Figure]:
+    """What a tick of running texts costs outside the runtime."""
+    return [_outside(rows, site.repeat(partial(outside, file, rows))) for rows in TEXTS]
+
+
+def outside(file: Path, rows: int) -> tuple[float, float]:
+    """CPU seconds of a tick of so many texts, outside the runtime and in all."""
+    bench = Bench(file)
+    running = bench.ask(prompts(rows), LONGEST // 2)
+    list(bench.until(running, rows))
+    found = []
+    for _ in range(WARM + COUNTED):
+        computed, spent = bench.engine.seconds, bench.tick()
+        found.append((spent - (bench.engine.seconds - computed), spent))
+    return tuple(median(column) for column in zip(*found[WARM:], strict=True))
+
+
+def _outside(rows: int, rounds: list[tuple[float, float]]) -> Figure:
+    own, whole = (1e3 * median(column) for column in zip(*rounds, strict=True))
+    return Figure(f"a lane outside the runtime, {rows} texts", own, "ms a tick", note=f"of {whole:.2f} ms")
 
 
 def stalls(site: Site, file: Path) -> list[Figure]:

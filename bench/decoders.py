@@ -21,7 +21,7 @@ from headrace.server.caches.engine import CachedEngine
 
 from .cores import pinned
 from .decoder import LONGEST, reference_decoder
-from .decoder_lane import stalls
+from .decoder_lane import beside, stalls
 from .decoder_parts import Operator, linear, timed
 from .figures import Figure, number
 from .process import resident
@@ -103,7 +103,7 @@ def decoders(site: Site) -> list[Figure]:
     picture(equal, growing, site.pictures / PICTURE)
     curves = [_curve(rows, costs) for rows, costs in equal.items()] + [_mixed(growing)]
     parts = [against_parts(site, file, ticks, rows, bound) for rows, bound in ((8, None), (MOST, OF_PARTS))]
-    return [*curves, *parts, memory(file), *stalls(site, file)]
+    return [*curves, *parts, memory(file), *beside(site, file), *stalls(site, file)]
 
 
 def cost(site: Site, ticks: Ticks, past: Counts) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from headrace.bench.decoder import HEADS, LAYERS, LONGEST, WIDTH
-from headrace.bench.decoder_lane import figure, one
+from headrace.bench.decoder_lane import figure, one, outside
 from headrace.bench.decoder_parts import Operator, linear, without_attention
 from headrace.bench.decoders import MIXED, OF_CELLS, PASTS, ROWS, SHORT, Ticks, memory, mixed, picture
 from headrace.contract import read_model
@@ -70,6 +70,11 @@ def test_short_sequences_keep_no_more_than_their_cells(exported: Path) -> None:
 def test_running_texts_wait_for_no_more_than_a_part_of_the_prompt(exported: Path) -> None:
     usual, longest, alone = one(exported, 160)
     assert 0 < usual < longest and alone > 0
+
+
+def test_a_tick_costs_more_than_what_the_runtime_does(exported: Path) -> None:
+    own, whole = outside(exported, 2)
+    assert 0 < own < whole
 
 
 def test_what_is_added_is_told_in_ticks_of_the_prompt_alone() -> None:
