@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What of a text is decided: its next tokens and the symbols of them; `stopped`: nothing more comes.
 
     Where a stop string begins within a token's symbol, the text ends in the midst of it, and the token is none of it.
@@ -29,11 +28,14 @@ class Tail:
 
     def __init__(self, stop: tuple[str, ...]) -> None:
         self._stop, self._longest = stop, max(map(len, stop), default=0)
+        self._first = frozenset(s[0] for s in stop)
         self._tokens: list[int] = []
         self._symbols: list[str] = []
 
     def add(self, token: int, symbol: str) -> Told:
         """symbol: what the token adds to the text."""
+        if not self._tokens and self._first.isdisjoint(symbol):  # mostly; the rest would come to the same
+            return Told((token,), symbol)
         self._tokens.append(token)
         self._symbols.append(symbol)
         text = "".join(self._symbols)

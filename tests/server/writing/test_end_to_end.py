@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -92,6 +92,12 @@ def decoding() -> Case:
     return Case(spec, engine, lambda tokens: loop.open(1).step([np.array(tokens)])[-1])
 
 
+def sliding() -> Case:
+    spec, loop = decoders.windowed().describe("windowed"), decoders.windowed_loop()
+    engine = CachedEngine(decoders.windowed_graph(), spec, LIMITS.slots, "CPU", rows=LIMITS.rows)
+    return Case(spec, engine, lambda tokens: loop.open(1).step([np.array(tokens)])[-1])
+
+
 def translating() -> Case:
     spec, loop = decoders.translator().describe("translator"), decoders.translator_loop()
     graph, start = decoders.translator_graph(), decoders.start_graph()
@@ -99,7 +105,7 @@ def translating() -> Case:
     return Case(spec, engine, lambda tokens: loop.begin([SOURCE]).step([np.array(tokens)])[-1])
 
 
-@pytest.fixture(scope="module", params=[recurrent, decoding, translating])
+@pytest.fixture(scope="module", params=[recurrent, decoding, sliding, translating])
 def case(request: pytest.FixtureRequest) -> Case:
     """Its long steps may be cut; logits are computed once."""
     made: Case = request.param()
@@ -178,6 +184,17 @@ def test_texts_in_company_are_those_that_the_model_writes_alone(case: Case) -> N
     assert not len(bench.lane.state.sequences) and len(bench.lane.state.slots) == LIMITS.slots
 
 
+def test_a_text_ends_when_its_sequence_is_as_long_as_the_model_takes(case: Case) -> None:
+    bench, (command, *_) = Bench(case), requests(case.spec)
+    long = replace(command, most=50, sampling=Sampling(temperature=1.0, seed=4))
+    bench.post(long)
+    bench.finish()
+    endings = {text.ending for text in heard(bench.told, long.sink).values()}
+    assert endings <= {Ending.END, Ending.MOST if case.spec.longest is None else Ending.FULL}
+    for key, text in heard(bench.told, long.sink).items():
+        assert text.ending is not Ending.FULL or told_of(text) == alone(case, long, key)
+
+
 def test_a_caller_that_leaves_takes_its_texts_along_at_once(case: Case) -> None:
     bench, (gone, *others) = Bench(case), requests(case.spec)
     bench.post(gone, *others)
@@ -226,12 +243,12 @@ def test_what_frees_a_text_is_heard_though_somebody_opens_what_is_under_way(case
     """An open awaits a step that takes several ticks, and what was answered before it is sent meanwhile. The caller
     that leaves has all rows; they would soon all be lost."""
     bench, client, (_, gone, _, other) = Bench(case), Sink(), requests(case.spec)
-    name, source, length = ("", "a"), gone.prompts[0].source, 5
+    name, source, length = ("", "a"), gone.prompts[0].source, min(5, case.spec.chunk.longest)
     bench.post(Open(client, 1, name, Mode.FRESH, 5, source))
     for position in range(0, 4 * length, length):
         bench.post(long_step(client, position, length), gone)
         bench.lane.tick()
-        assert bench.lane.state.underway
+        assert bench.lane.state.underway or case.spec.chunk.longest < LIMITS.part
         bench.post(Leave(gone.sink), Open(client, 1, name, Mode.RESUME, 5))
         bench.finish()
     bench.post(other, Close(client, (1,)))
