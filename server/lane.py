@@ -23,6 +23,7 @@ from .sequences import Name
 from .state import State
 from .steps import Answers, Failed, Steps, failures
 from .work import Engine, Work
+from .writing.waits import Waited
 from .writing.writers import Writers
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ EXPIRY_INTERVAL = 1.0
 class Meter(Protocol):
     """What is measured of a lane; see metrics.py."""
 
-    def watch(self, state: State) -> None: ...
+    def watch(self, state: State, writers: Writers) -> None: ...
+    def wrote(self, waited: Waited) -> None: ...
     def started(self, pieces: Sequence[Steps], now: float) -> None: ...
     def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None: ...
     def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float) -> None: ...
@@ -70,7 +72,7 @@ class Lane:
         self._meter, self._reply, self._clock = meter, reply, clock
         self._admission = Admission(spec, version, self.state, limits.idle)
         self._work = Work(spec, version, self.state, engine, journal, clock, self._measure)
-        self._writers = Writers(spec, limits.rows)
+        self._writers = Writers(spec, max(limits.rows, limits.most_rows))
         self._inbox: SimpleQueue[Command | None] = SimpleQueue()
         self._barriers: list[Barrier] = []
         self._answers: Answers = []
@@ -79,7 +81,7 @@ class Lane:
         self._stopping = False
         self.broken = False
         self._expire_at = clock() + EXPIRY_INTERVAL
-        contained(lambda: meter.watch(self.state))
+        contained(lambda: meter.watch(self.state, self._writers))
         self._thread = Thread(target=self._loop, name=f"lane {spec.name}/{version}", daemon=True)
 
     def __repr__(self) -> str:
@@ -130,7 +132,7 @@ class Lane:
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
-        asked = bool(self._writers)
+        asked = texts = bool(self._writers)
         while asked:
             mine = [(sink, answer) for sink, answer in self._answers if sink is self._writers]
             self._answers = [(sink, answer) for sink, answer in self._answers if sink is not self._writers]
@@ -139,6 +141,8 @@ class Lane:
             for command in commands:
                 self._do(command)
             asked = bool(commands)
+        if texts:
+            contained(lambda: self._meter.wrote(self._writers.waited()))
 
     def admit(self, *, wait: bool) -> bool:
         """Handles what was posted, and expiry. False when the lane is to stop.

@@ -20,6 +20,8 @@ from headrace.spec import ModelSpec
 from .batch import Batch
 from .state import State
 from .steps import Answers, Failed, Stepped, Steps, holds, pack
+from .writing.waits import Waited
+from .writing.writers import Writers
 
 SECONDS = (*(m * 10.0**e for e in range(-5, 1) for m in (1, 2.5, 5)), 10.0)
 ROWS = tuple(float(2**e) for e in range(11))
@@ -31,6 +33,8 @@ HISTOGRAMS = {
     "queue_seconds": ("From arrival to the start of the batch, of each step", SECONDS),
     "compute_seconds": ("Run of a batch on the runtime", SECONDS),
     "step_seconds": ("From arrival to the answer, of each step", SECONDS),
+    "first_token_seconds": ("From arrival to the first token, of each text", SECONDS),
+    "between_tokens_seconds": ("From one token of a text to the next", SECONDS),
     "batch_rows": ("Steps in a batch", ROWS),
     "batch_tokens": ("Time steps in a batch", TOKENS),
 }
@@ -38,6 +42,7 @@ COUNTERS = {
     "compute_cpu_seconds": "CPU time inside the runtime",
     "steps": "Steps applied",
     "tokens": "Time steps applied",
+    "written_tokens": "Tokens chosen for texts",
     "repeats": "Steps sent again and answered from memory",
     "takeovers": "Callers told that another open has their sequence",
     "expiries": "Sequences that expired unused",
@@ -45,6 +50,8 @@ COUNTERS = {
 GAUGES = {
     "live_sequences": "Sequences open or waiting to be resumed",
     "ready_rows": "Rows that wait for a batch",
+    "writing_texts": "Texts that grow",
+    "waiting_texts": "Texts that wait for a place in the batch, or for their prompt to be read",
     "kept_bytes": "Replies that wait for acknowledgement",
     "cache_bytes": "Keys and values of live sequences",
     "batch_limit_rows": "Most rows in a batch",
@@ -83,18 +90,21 @@ class LaneMeter:
         self.counters: dict[str, float] = dict.fromkeys(COUNTERS, 0)
         self.errors: Counter[str] = Counter()
         self._state: State | None = None
+        self._writers: Writers | None = None
 
-    def watch(self, state: State) -> None:
+    def watch(self, state: State, writers: Writers) -> None:
         """Whose gauges are read when somebody scrapes, from another thread: true a moment ago."""
-        self._state = state
+        self._state, self._writers = state, writers
 
     def gauges(self) -> dict[str, int]:
         """By the names of GAUGES."""
-        if self._state is None:
+        if self._state is None or self._writers is None:
             return dict.fromkeys(GAUGES, 0)
         return {
             "live_sequences": len(self._state.sequences),
             "ready_rows": self._state.scheduler.ready_rows,
+            "writing_texts": self._writers.writing,
+            "waiting_texts": self._writers.waiting,
             "kept_bytes": self._state.kept.total,
             "cache_bytes": self._state.budget.total,
             "batch_limit_rows": self._state.scheduler.rows,
@@ -121,6 +131,13 @@ class LaneMeter:
             tokens += piece.tokens
         self.counters["steps"] += np.count_nonzero(sound)
         self.counters["tokens"] += tokens if holds(sound) else int(pack(pieces, "lengths")[sound].sum())
+
+    def wrote(self, waited: Waited) -> None:
+        """Tokens that were chosen together have mostly waited equally long."""
+        for name, column in (("first_token_seconds", waited.first), ("between_tokens_seconds", waited.between)):
+            for seconds, times in Counter(column.tolist()).items():
+                self.histograms[name].observe(seconds, times)
+        self.counters["written_tokens"] += len(waited.first) + len(waited.between)
 
     def answered(self, answers: Answers) -> None:
         """Whatever leaves the lane. Steps that were cancelled or late are errors like others."""

@@ -11,6 +11,7 @@ from ..sequences import Name
 from ..steps import Rows
 from .sampling import Settings
 from .texts import Reading, Text
+from .waits import Waits
 
 #: What a row does. A free one is nobody's. An idle one has read a prompt, and waits for copies of it to be made. The
 #: others take a place in the lane's batch: a sequence that is being opened, that reads, that writes, that is closing.
@@ -37,6 +38,7 @@ class Table:
         self.deadline = np.full(rows, np.inf)
         self.seen = np.zeros((rows, vocabulary), np.bool_)
         self.settings = Settings.of([Sampling()] * rows, [0] * rows, vocabulary)
+        self.waits = Waits(rows)
         self.texts: list[Text | None] = [None] * rows
         self.readings: list[Reading | None] = [None] * rows
         self.names: list[Name] = [("", "")] * rows
@@ -110,4 +112,5 @@ class Table:
 
     def _enter(self, row: int, text: Text) -> None:
         self.texts[row], self.left[row] = text, text.command.most
+        self.waits.begin(row, text.command.arrived)
         self.settings.put(np.array([row]), Settings.of([text.command.sampling], [text.seed], self._vocabulary))

@@ -22,6 +22,7 @@ from .symbols import Symbols
 from .table import CLOSING, FREE, NONE, OPENING, READING, WRITING, Table
 from .texts import Reading
 from .turn import Turn
+from .waits import Waited
 
 #: Endings by the words of `_why`.
 ENDINGS = (None, Ending.END, Ending.MOST, Ending.FULL)
@@ -64,6 +65,10 @@ class Writers:
     def waiting(self) -> int:
         """Texts that wait for a place, or for their prompt to be read."""
         return sum(reading.left for reading in self._prompts.unwritten)
+
+    def waited(self) -> Waited:
+        """How long callers waited for the tokens that were chosen since this was asked last."""
+        return self._table.waits.take()
 
     def deliver(self, answer: Answer) -> None:
         """Nobody hears what leaves a lane for its own writers: that comes only of one that is broken."""
@@ -112,7 +117,7 @@ class Writers:
             self._end_late(turn, now)
         self._prompts.fill(turn)
         if turn.ready:
-            self._write(turn)
+            self._write(turn, now)
         return turn.commands(self, self._spec, self._table, now), turn.told.answers()
 
     # What the lane answers
@@ -169,10 +174,11 @@ class Writers:
 
     # Texts
 
-    def _write(self, turn: Turn) -> None:
+    def _write(self, turn: Turn, now: float) -> None:
         """One more token of each text whose logits have come."""
         table = self._table
         rows, logits = self._sound(turn, *turn.logits(table))
+        table.waits.chosen(rows, now)
         tokens = choose(logits, table.seen[rows], table.settings.take(rows), table.position[rows])
         for row, token, word in zip(rows.tolist(), tokens.tolist(), self._why(rows, tokens).tolist(), strict=True):
             self._add(turn, row, token, ENDINGS[word])

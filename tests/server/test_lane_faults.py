@@ -17,6 +17,8 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.state import State
 from headrace.server.steps import NEVER_AGAIN, NEXT, Answer, Answers, Closed, Failed, Opened, Stepped, Steps
+from headrace.server.writing.waits import Waited
+from headrace.server.writing.writers import Writers
 
 from .fakes import CUT_SUM, Clock, Heard, SumEngine, named_row, steps, sum_lane
 
@@ -44,7 +46,10 @@ class BadMeter:
     def expired(self, sequences: int) -> None:
         raise RuntimeError("no figures (scripted)")
 
-    def watch(self, state: State) -> None:
+    def wrote(self, waited: Waited) -> None:
+        raise RuntimeError("no figures (scripted)")
+
+    def watch(self, state: State, writers: Writers) -> None:
         raise RuntimeError("no figures (scripted)")
 
 

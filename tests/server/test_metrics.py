@@ -12,6 +12,7 @@ from headrace.server.commands import Cancel, Command, Mode, Open, Step
 from headrace.server.limits import Limits
 from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, LaneMeter, Metrics
 from headrace.server.steps import Closed, Failed
+from headrace.server.writing.waits import Waited
 
 from .fakes import CUT_SUM, SUM, Clock, Heard, SumEngine, steps, sum_lane
 
@@ -153,3 +154,12 @@ def test_a_batchs_limits_are_told_and_followed(registry: CollectorRegistry) -> N
     lane.state.scheduler.limit(3, 50)
     lane.admit(wait=False)
     assert (read(registry, "batch_limit_rows"), read(registry, "batch_limit_tokens")) == (3, 50)
+
+
+def test_tokens_of_texts_are_counted_by_how_long_they_were_waited_for(
+    registry: CollectorRegistry, meter: LaneMeter
+) -> None:
+    meter.wrote(Waited(np.array([2.0]), np.array([0.5, 0.5, 0.25])))
+    assert (read(registry, "first_token_seconds_count"), read(registry, "first_token_seconds_sum")) == (1, 2.0)
+    assert (read(registry, "between_tokens_seconds_count"), read(registry, "between_tokens_seconds_sum")) == (3, 1.25)
+    assert read(registry, "written_tokens_total") == 4
