@@ -242,13 +242,19 @@ def test_results_are_not_written_over_by_the_next_run() -> None:
     np.testing.assert_array_equal(kept, before)
 
 
-def test_a_sequence_may_begin_anew() -> None:
-    driven = Driven(Case())
+@pytest.mark.parametrize("name", ["heads", "window"])
+def test_a_sequence_may_begin_anew(name: str) -> None:
+    driven = Driven(CASES[name])
     driven.open(0)
-    driven.tick({0: 5})
+    for _ in range(5):  # a window has slid by then
+        driven.tick({0: CHUNK})
     driven.texts[0] = driven.texts[0][:0]
     driven.tick({0: 1})
-    assert driven.engine.bytes == driven.engine.cell_bytes == 2 * 4 * 2 * 8
+    assert driven.engine.bytes == driven.engine.cell_bytes
+
+
+def test_a_cell_is_a_key_and_a_value_of_each_head() -> None:
+    assert Driven(Case(heads=4, kv_heads=2)).engine.cell_bytes == 2 * 4 * 2 * 8
 
 
 def test_forks_have_a_source_and_cells_of_their_own() -> None:

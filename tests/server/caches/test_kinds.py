@@ -47,5 +47,5 @@ def test_caches_alike_are_of_one_kind() -> None:
 
 def test_other_dtypes_are_refused() -> None:
     caches = (Cache(name="half", heads=2, width=8, dtype="float16"),)
-    with pytest.raises(ConfigurationError, match="in float32.* and half is not"):
+    with pytest.raises(ConfigurationError, match="and half is not; export it so"):
         layout(Case().spec.model_copy(update={"caches": caches}), PAGE)
