@@ -21,6 +21,7 @@ from .fakes import STATELESS_SUM, SUM, Heard, steps
 #: Padding is dear, so that unlike rows go apart.
 COST = Cost(call=100, cell=0.5)
 NEVER = float("inf")
+MOST_ROWS = 6
 Row = tuple[int, int]  # key, length
 
 
@@ -63,6 +64,20 @@ def test_of_equal_rows_the_older_go_first() -> None:
 def test_a_row_longer_than_any_batch_goes_alone() -> None:
     scheduler = of([101, 1, 1], tokens=100)
     assert [lengths(scheduler.next(0.0).run) for _ in range(2)] == [[101], [1, 1]]
+
+
+def test_a_batch_has_no_more_time_steps_than_it_may() -> None:
+    scheduler = of([20, 20, 20], tokens=40)
+    assert [lengths(scheduler.next(0.0).run) for _ in range(2)] == [[20, 20], [20]]
+    mixed = of([20, 1, 19, 2, 20, 60], tokens=40)
+    assert [lengths(mixed.next(0.0).run) for _ in range(4)] == [[20, 20], [1, 2], [19], [60]]
+
+
+def test_who_waits_for_older_rows_is_not_passed_over() -> None:
+    """Each row goes alone, in order, though the last of them see more than PATIENCE batches go by."""
+    given = [10 * n for n in range(1, PATIENCE + 9)]
+    scheduler = of(given, rows=64, tokens=4000, cost=Cost(0.01, 10.0))
+    assert [lengths(scheduler.next(0.0).run) for _ in given] == [[length] for length in given]
 
 
 def test_what_a_batch_holds_already_counts() -> None:
@@ -178,7 +193,7 @@ class Queue(RuleBasedStateMachine):
         assert len(sizes) <= self.rows and (sum(sizes) <= self.tokens or len(sizes) == 1)
         for row in self.waiting:
             row.passed += row.key < max(run)
-            assert row.passed <= PATIENCE + self.rows * REACH
+            assert row.passed <= PATIENCE + MOST_ROWS * REACH
 
     @rule(who=st.integers(0, 1), some=st.booleans())
     def withdraw(self, who: int, some: bool) -> None:
@@ -188,7 +203,7 @@ class Queue(RuleBasedStateMachine):
         assert all(piece.sink is self.sinks[who] for piece in gone)
         assert self.leave(gone) == set(asked if some else mine)
 
-    @rule(rows=st.integers(1, 6), tokens=st.integers(1, 60))
+    @rule(rows=st.integers(1, MOST_ROWS), tokens=st.integers(1, 60))
     def limit(self, rows: int, tokens: int) -> None:
         self.rows, self.tokens = rows, tokens
         self.scheduler.limit(rows, tokens)
