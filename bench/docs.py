@@ -14,7 +14,7 @@ from .figures import Figure, Record, number
 from .plots import bars
 
 PAGE = Path("docs/performance.md")
-SECTION = re.compile(r"<!-- (?P<name>[a-z]+) -->\n.*?<!-- end -->", re.DOTALL)
+SECTION = re.compile(r"<!-- (?P<name>[a-z-]+) -->\n.*?<!-- end -->", re.DOTALL)
 SUMMARY = "summary"
 
 #: Pictures that the page shows, beside that of all bounds.
