@@ -95,47 +95,48 @@ class Span:
 
 
 def fill(into: Mapping[str, Array], span: Span, rows: Rows, past: Rows, filled: Rows, base: Rows) -> None:
-    """rows [rows] of the range; past, filled [rows]: cells in use; base [kinds, rows]: of which so many are gone."""
-    singles, later = rows[: span.singles], rows[span.singles :]
+    """rows [rows] of the range; past, filled [rows]: cells in use; base [kinds, rows]: of which so many are gone.
+
+    Raises ValueError for a row that has no room for its new cells.
+    """
+    singles = rows[: span.singles]
     for name in span.counts:
         into[name][:] = past if name == PAST else filled
     _pick(into, span, singles)
     into[SINGLES][:] = singles
-    into[LOW][:, 0], into[LOW][:, 1] = later, 0
     for number, kind in enumerate(span.layout.kinds):
-        used = filled - 1 if kind.filled else past - base[number]
+        used = filled if kind.filled else past - base[number]
+        ends = used if kind.filled else used + span.lengths
+        if ends.max() > kind.room:
+            raise ValueError(f"a sequence has no room for {ends.max()} cells")
         last = into[of_kind(number, "last")]
-        last[:] = 0
-        last[singles] = used[: span.singles]
+        if not span.dense:
+            last[:] = 0
+        last[singles] = ends[: span.singles] - 1
         into[of_kind(number, "total")][...] = last.max() + 1
         if kind.filled:
             into[of_kind(number, "own")][:] = last[:, None, None]
         else:
-            _place(into, number, span, later, used)
-        if len(later):
-            high = into[of_kind(number, "high")]
-            high[:, 0] = later + 1
-            high[:, 1] = filled[span.singles :] if kind.filled else (used + span.lengths)[span.singles :]
+            into[of_kind(number, "place")][:] = spans(used, span.lengths) if len(rows) > span.singles else used
+        if len(rows) > span.singles:
+            _chunks(into, number, span, rows[span.singles :], ends[span.singles :])
 
 
 def _pick(into: Mapping[str, Array], span: Span, singles: Rows) -> None:
-    tokens = np.arange(span.singles)
     queries, new = into[QUERIES][:, 0], into[NEW][:, 0]
     if not span.dense:
         queries[:] = 0
         new[:] = np.arange(len(new)) + int(span.lengths.sum())
-    queries[singles] = new[singles] = tokens
+    queries[singles] = new[singles] = np.arange(span.singles)
 
 
-def _place(into: Mapping[str, Array], number: int, span: Span, later: Rows, used: Rows) -> None:
-    """Where the new cells of a growing cache lie."""
-    place = into[of_kind(number, "place")]
-    if not len(later):
-        place[:] = used
-        return
-    lengths = span.lengths[span.singles :]
-    place[:] = spans(used, span.lengths)
-    cells = into[of_kind(number, "cells")]  # [tokens of chunks, heads, 3]
-    cells[..., 0] = np.repeat(later, lengths)[:, None]
-    cells[..., 1] = np.arange(cells.shape[1])
-    cells[..., 2] = place[span.singles :, None]
+def _chunks(into: Mapping[str, Array], number: int, span: Span, rows: Rows, ends: Rows) -> None:
+    """Which cells each chunk looks at, and where its new ones lie."""
+    low, high = into[LOW], into[of_kind(number, "high")]
+    low[:, 0], low[:, 1] = rows, 0
+    high[:, 0], high[:, 1] = rows + 1, ends
+    if not span.layout.kinds[number].filled:
+        cells = into[of_kind(number, "cells")]  # [tokens of chunks, heads, 3]
+        cells[..., 0] = np.repeat(rows, span.lengths[span.singles :])[:, None]
+        cells[..., 1] = np.arange(cells.shape[1])
+        cells[..., 2] = into[of_kind(number, "place")][span.singles :, None]

@@ -188,20 +188,21 @@ class CachedEngine:
 
     def _sound(self, rows: Sorted, sums: list[Array]) -> NDArray[np.bool_]:
         """[rows] whether the new cells, and the new states, are finite; sums: what the graph tells of both."""
-        sound = np.ones(len(rows.rows), np.bool_)
-        if PAST in self._counts:
-            finite = np.isfinite(sums.pop())  # [tokens]
-            if np.count_nonzero(finite) < len(finite):
-                self._look(rows, np.logical_and.reduceat(finite, starts(rows.batch.lengths)), sound)
+        sound = self._cells_sound(rows, sums.pop()) if PAST in self._counts else np.ones(len(rows.rows), np.bool_)
         if self._watch is not None:
             sound &= self._watch.sound(sums.pop(), rows.batch.write)
         return sound
 
-    def _look(self, rows: Sorted, likely: NDArray[np.bool_], sound: NDArray[np.bool_]) -> None:
-        """Sums of large cells may not be finite where the cells are."""
-        for row in np.flatnonzero(~likely).tolist():
-            begin, count = int(rows.grown.past[row]), int(rows.batch.lengths[row])
-            sound[row] = self._residents.finite(int(rows.grown.numbers[row]), begin, begin + count)
+    def _cells_sound(self, rows: Sorted, sums: Array) -> NDArray[np.bool_]:
+        """sums [tokens] of new cells, which may not be finite where large cells are."""
+        sound = np.isfinite(sums)
+        if len(rows.rows) < len(sums):
+            sound = np.logical_and.reduceat(sound, starts(rows.batch.lengths))
+        if np.count_nonzero(sound) < len(sound):
+            for row in np.flatnonzero(~sound).tolist():
+                begin, count = int(rows.grown.past[row]), int(rows.batch.lengths[row])
+                sound[row] = self._residents.finite(int(rows.grown.numbers[row]), begin, begin + count)
+        return sound
 
 
 def _back(cells: Array, rows: Sorted, *, timed: bool) -> Array:

@@ -17,7 +17,8 @@ BYTES = np.dtype(np.float32).itemsize
 class Kind:
     """heads, width: of one cell. window: 0 for none.
 
-    room: cells of a row. kept: cells that stay when those of a window are moved to the front, 0 if they never are.
+    room: cells of a row. Where a window slides, the last `kept` cells are moved to the front before there would be
+    more than `most` in use, unless a chunk needs them; kept is 0 where none does.
     """
 
     heads: int
@@ -26,6 +27,7 @@ class Kind:
     window: int
     room: int
     kept: int
+    most: int
 
     @property
     def cell_bytes(self) -> int:
@@ -67,20 +69,28 @@ def layout(spec: ModelSpec, page: int) -> Layout:
 
 
 def _kind(cache: Cache, spec: ModelSpec, page: int) -> Kind:
-    """A windowed row keeps what its next token sees, and a step more, for a step that fails is taken back whole.
+    aligned = page // math.gcd(page, cache.heads * cache.width * BYTES)
+    room, kept, most = _cells(cache, spec)
+    return Kind(
+        cache.heads, cache.width, cache.filled, cache.window or 0, -(-room // aligned) * aligned, kept, most or room
+    )
 
-    With twice as many cells they are moved to the front seldom: a token costs the move of one cell.
+
+def _cells(cache: Cache, spec: ModelSpec) -> tuple[int, int, int]:
+    """room, kept and most.
+
+    A windowed row keeps what its next token sees, and as many cells as a step may have, for one that fails is taken
+    back whole. Attention costs a token each cell in use, and the move each kept one, now and then: both together cost
+    least where about 2 √kept tokens lie between two moves.
     """
     if cache.filled:
         assert spec.start is not None
-        room, kept = spec.start.longest, 0
-    elif cache.window is None:
-        assert spec.longest is not None
-        room, kept = spec.longest, 0
-    else:
-        kept = cache.window - 1 + spec.chunk.longest
-        room = 2 * kept + spec.chunk.longest
-        if spec.longest is not None and spec.longest <= room:
-            room, kept = spec.longest, 0
-    aligned = page // math.gcd(page, cache.heads * cache.width * BYTES)
-    return Kind(cache.heads, cache.width, cache.filled, cache.window or 0, -(-room // aligned) * aligned, kept)
+        return spec.start.longest, 0, 0
+    longest, chunk = spec.longest, spec.chunk.longest
+    if cache.window is None:
+        assert longest is not None
+        return longest, 0, 0
+    kept = cache.window - 1 + chunk
+    most = kept + 2 * math.isqrt(kept)
+    room = max(most, kept + chunk)
+    return (longest, 0, 0) if longest is not None and longest <= room else (room, kept, most)

@@ -174,9 +174,10 @@ class Residents:
         self._paged[row] = 0
 
     def _slide(self, kind: int, numbers: Rows, rows: Rows, past: Rows, lengths: Rows) -> None:
-        """Rows that would come to the end of their cells begin anew with the last ones."""
+        """Rows that have more cells than pay begin anew with the last ones."""
         of, base = self._layout.kinds[kind], self.places.base[kind]
-        for place in np.flatnonzero(past - base[numbers] + lengths > of.room):
+        used = past - base[numbers]
+        for place in np.flatnonzero((used + lengths > of.most) & (used > of.kept)):
             number, begin = int(numbers[place]), int(past[place]) - of.kept
             self.cells.move(int(rows[place]), kind, begin - int(base[number]), of.kept)
             base[number] = begin

@@ -17,6 +17,7 @@ from headrace.export import export_model
 from headrace.server.batch import Batch
 from headrace.server.engine import OnnxEngine
 from headrace.server.prepared import KEPT
+from headrace.server.sequences import FRESH
 from headrace.server.steps import Array
 from headrace.spec import LENGTHS, ModelSpec
 from headrace.training.models import Config, RecurrentClassifier, build
@@ -128,3 +129,35 @@ def test_values_of_another_dtype_are_refused(models: Path) -> None:
     engine, one = OnnxEngine(graph, spec, SLOTS, "CPU"), np.ones(1, np.int64)
     with pytest.raises(ModelFailed, match="refused"):
         engine.run(Batch((np.zeros((1, FEATURES)),), one, one, one * 2, one > 0))
+
+
+@pytest.mark.parametrize("name", ["lstm-3", "gru-1-learned", "window"])
+def test_forks_go_on_from_the_state_that_they_were_given(name: str, tmp_path: Path) -> None:
+    graph, spec = exported(tmp_path, name)
+    engine, (first, second, *_) = OnnxEngine(graph, spec, SLOTS, "CPU"), ticks(spec, 2)
+    engine.run(first)
+    engine.fork(0, 4, 3, np.array([7, 8, 9]), np.array([8, 9, 7]))  # the first row's state, after three steps
+    for state in spec.states:
+        cells = engine.arena(state.name)
+        assert np.array_equal(cells[[7, 8, 9]], cells[[4, 4, 4]]) and not np.array_equal(cells[4], cells[5])
+    row = tuple(np.repeat(values[:1], ROWS, 0) for values in second.values)
+    spread = np.array([4, 7, 8, 9])
+    y = engine.run(Batch(row, second.lengths, spread, np.arange(ROWS), second.fresh)).outputs.cells[0]
+    np.testing.assert_allclose(y, y[:1].repeat(ROWS, 0), rtol=1e-6)
+
+
+def test_a_fork_of_a_sequence_without_a_state_has_none(models: Path) -> None:
+    graph, spec = read_model(models / "tiny-gru/1/model.onnx")
+    engine, (first, *_) = OnnxEngine(graph, spec, SLOTS, "CPU"), ticks(spec, 1)
+    engine.run(first)
+    before = engine.arena(spec.states[0].name).copy()
+    engine.fork(0, FRESH, 0, np.array([1]), np.array([5]))
+    np.testing.assert_array_equal(engine.arena(spec.states[0].name), before)
+
+
+def test_without_caches_nothing_is_kept_by_number(models: Path) -> None:
+    graph, spec = read_model(models / "tiny-gru/1/model.onnx")
+    engine, one = OnnxEngine(graph, spec, SLOTS, "CPU"), np.ones(1, np.int64)
+    engine.forget(one)
+    with pytest.raises(ModelFailed, match="has no start graph"):
+        engine.begin(one, (), one)

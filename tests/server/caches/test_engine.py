@@ -310,6 +310,17 @@ def test_what_cannot_be_run_fails_and_harms_nobody(past: int, rows: int, why: st
     driven.tick({0: 1})
 
 
+@pytest.mark.parametrize("name", ["heads", "window"])
+@pytest.mark.parametrize("past", [0, 1])
+def test_more_cells_than_there_is_room_for_are_refused(past: int, name: str) -> None:
+    driven = Driven(CASES[name])
+    driven.open(0)
+    if past:
+        driven.tick({0: 1})
+    with pytest.raises(ModelFailed, match="no room for 9"):
+        driven.engine.run(driven.batch(driven.draw({0: 90})))
+
+
 def test_a_batch_must_tell_how_far_its_rows_have_grown() -> None:
     driven, one = Driven(Case()), np.ones(1, np.int64)
     with pytest.raises(ModelFailed, match="how far its rows have grown"):
