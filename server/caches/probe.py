@@ -51,7 +51,8 @@ def _settle(residents: Residents, rng: np.random.Generator) -> None:
 
 def _batch(spec: ModelSpec, numbers: Rows, lengths: Rows, rng: np.random.Generator) -> Batch:
     values = tuple(given.sample(int(lengths.sum()), rng) for given in spec.inputs)
-    return Batch(values, lengths, numbers, numbers, numbers >= 0, Grown(numbers, 0 * numbers + 1))
+    none = 0 * numbers  # there may be one slot only, and nobody's state is in it yet
+    return Batch(values, lengths, none, none, none == 0, Grown(numbers, none + 1))
 
 
 def _changed_alone(old: Array, new: Array, counts: Rows) -> bool:

@@ -1,4 +1,4 @@
-"""Neutral attention nodes as operators that write and read arenas in place (domain "headrace" in docs/export.md).
+"""Neutral attention nodes as operators that write and read arenas in place (those of export/caches.py).
 
 A cache has two arenas, keys and values, [rows, heads, cells, width] each, of which a tick takes a range of rows. Its
 tokens come sorted: first rows of one token, in the order of the range, then chunks, rows of several.
