@@ -12,9 +12,11 @@ from typing import Any
 import torch
 
 from . import (
+    groups,
     maps,
     ops,  # noqa: F401  registers the operators
 )
+from .groups import Group
 from .maps import Value, op
 from .translate_recurrent import stack
 
@@ -51,25 +53,30 @@ def lstm(
 
 
 def attention(q: Value, k: Value, v: Value, lengths: Value, heads: int) -> Value:
-    """`headrace::attention`: softmax(q kᵀ / √size) v on the padded view; a row's padding gets no weight."""
-    return _attended(q, k, v, lengths, _mask(lengths, q), heads)
+    """`headrace::attention`: softmax(q kᵀ / √size) v on padded views; a row's padding gets no weight."""
+    return _attended(q, k, v, lengths, None, heads)
 
 
 def biased_attention(q: Value, k: Value, v: Value, lengths: Value, bias: Value, heads: int) -> Value:
     """`headrace::biased_attention`."""
-    return _attended(q, k, v, lengths, op.Add(bias, _mask(lengths, q)), heads)
+    return _attended(q, k, v, lengths, bias, heads)
 
 
-def _attended(q: Value, k: Value, v: Value, lengths: Value, mask: Value, heads: int) -> Value:
-    """mask [1 or rows, 1 or heads, 1 or time, time] is added to the scores."""
-    size = q.shape[-1] // heads
-    pad = op.Transpose(maps.pad(lengths), perm=[1, 0])  # [rows, time]
-    scaled = op.Mul(q, op.CastLike(1.0 / math.sqrt(size), q))  # on packed tokens, where it is cheapest
-    queries, values = (_heads(t, pad, heads, perm=[0, 2, 1, 3]) for t in (scaled, v))  # [rows, heads, time, size]
-    keys = _heads(k, pad, heads, perm=[0, 2, 3, 1])  # [rows, heads, size, time]
-    scores = op.Add(op.MatMul(queries, keys), mask)  # [rows, heads, time, time]
-    y = op.Transpose(op.MatMul(op.Softmax(scores, axis=-1), values), perm=[0, 2, 1, 3])  # [rows, time, heads, size]
-    return op.Gather(op.Reshape(y, [-1, heads * size]), maps.cells(lengths, time_major=False))
+def _attended(q: Value, k: Value, v: Value, lengths: Value, bias: Value | None, heads: int) -> Value:
+    """bias [1 or rows, 1 or heads, 1 or time, time]."""
+    scaled = op.Mul(q, op.CastLike(1.0 / math.sqrt(q.shape[-1] // heads), q))  # on packed tokens, where it is cheapest
+    every = groups.groups(lengths)
+    views = [_view(scaled, k, v, group, _mask(group, q, bias), heads) for group in every]  # each [cells, width]
+    return op.Gather(op.Concat(*views, axis=0), groups.cells(lengths, every))
+
+
+def _view(q: Value, k: Value, v: Value, group: Group, mask: Value, heads: int) -> Value:
+    """q, k, v [tokens, width], mask [n, 1 or heads, 1 or time, time] → that of a group's cells, [n * time, width]."""
+    apart = [heads, k.shape[-1] // heads]
+    queries, values = (_heads(t, group.pad, apart, perm=[0, 2, 1, 3]) for t in (q, v))  # [n, heads, time, size]
+    keys = _heads(k, group.pad, apart, perm=[0, 2, 3, 1])  # [n, heads, size, time]
+    weights = op.Softmax(op.Add(op.MatMul(queries, keys), mask), axis=-1)  # [n, heads, time, time]
+    return op.Reshape(op.Transpose(op.MatMul(weights, values), perm=[0, 2, 1, 3]), [-1, k.shape[-1]])
 
 
 def mean(x: Value, lengths: Value) -> Value:
@@ -96,12 +103,17 @@ TABLE: dict[Callable[..., Any], Callable[..., Any]] = {
 """For torch.onnx.export's `custom_translation_table`."""
 
 
-def _heads(x: Value, pad: Value, heads: int, perm: Sequence[int]) -> Value:
-    """x [tokens, width], pad [rows, time] → the padded view, heads apart: (rows, time, heads, size) by `perm`."""
-    return op.Transpose(op.Reshape(op.Gather(x, pad), [0, 0, heads, -1]), perm=perm)
+def _heads(x: Value, pad: Value, apart: Sequence[int], perm: Sequence[int]) -> Value:
+    """x [tokens, width], pad [n, time] → the padded view, its width apart: (n, time, heads, size) by `perm`."""
+    return op.Transpose(op.Reshape(op.Gather(x, pad), [0, 0, *apart]), perm=perm)
 
 
-def _mask(lengths: Value, like: Value) -> Value:
-    """[rows, 1, 1, time], 0 where the row has a token and -inf where it is padding."""
-    mask = op.Where(maps.valid(lengths), op.CastLike(0.0, like), op.CastLike(-math.inf, like))
-    return op.Unsqueeze(mask, [1, 2])
+def _mask(group: Group, like: Value, bias: Value | None) -> Value:
+    """0 where a row has a token, -inf where it is padding, [n, 1, 1, time]; with the group's part of a bias."""
+    mask = op.Unsqueeze(op.Where(group.valid, op.CastLike(0.0, like), op.CastLike(-math.inf, like)), [1, 2])
+    if bias is None:
+        return mask
+    own = bias if bias.shape[0] == 1 else op.Gather(bias, group.rows)
+    timed = [axis for axis in (2, 3) if bias.shape[axis] != 1]
+    starts, ends = [0] * len(timed), op.Concat(*[group.longest] * len(timed), axis=0)
+    return op.Add(op.Slice(own, starts, ends, timed), mask)

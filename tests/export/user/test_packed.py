@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from headrace.export import export_module
 from headrace.export.controls import strained
+from headrace.export.groups import GROUPS
 from headrace.export.parity import TOLERANCE
 from headrace.export.runners import eager, runtime
 from headrace.export.streams import Batch, alone, drive, whole
@@ -144,8 +145,10 @@ def test_layers_one_by_one_stay_packed_between_them() -> None:
     one = exported(Loop())
     assert one.error() < TOLERANCE and not one.traced.padded
     assert one.nodes["Gemm"] == 2 * 4 + 2
-    # Queries, keys, values and the answer of each of three attentions; the module's input, its first unpad, and a map.
-    assert one.nodes["Gather"] == 3 * 4 + 3
+    # Of each of three attentions the queries, keys and values by groups, and the answer; the module's input, and its
+    # first unpad; what the maps need. Nothing between the layers.
+    maps = 2 * GROUPS + 3
+    assert one.nodes["Gather"] == 3 * (3 * GROUPS + 1) + 2 + maps
 
 
 def test_another_modules_answers_are_told_apart() -> None:
