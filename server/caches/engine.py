@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import mmap
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from headrace.errors import ConfigurationError, ModelFailed
-from headrace.ragged import starts, token_index
+from headrace.ragged import starts
 from headrace.spec import PAST, ModelSpec
 
 from ..batch import Batch, Grown, Outcome
@@ -24,25 +23,11 @@ from ..prepared import Call, Calls
 from ..steps import Array, Outputs, Rows
 from .controls import Span, fill
 from .kinds import layout
+from .order import Sorted, back, in_order
 from .probe import ROWS, probe
 from .residents import Residents, extent
 from .rewrite import rewritten
 from .start import Starter
-
-
-@dataclass(frozen=True, slots=True)
-class Sorted:
-    """A batch as the graph takes it, rows of one token first, in the order of their hot rows; and the way back.
-
-    rows: hot rows. order [rows] and tokens [tokens]: which of the batch's each is; None where nothing has moved.
-    """
-
-    batch: Batch
-    grown: Grown
-    rows: Rows
-    singles: int
-    order: Rows | None
-    tokens: Rows | None
 
 
 class CachedEngine:
@@ -108,9 +93,9 @@ class CachedEngine:
                 f"{self._spec.name}: the runtime refused a batch of {len(batch)} rows: {error}"
             ) from error
         cells = call.results.cells
-        outputs = tuple([_back(y, rows, timed=timed) for y, timed in zip(cells, self._timed, strict=False)])
+        outputs = tuple([back(y, rows, timed=timed) for y, timed in zip(cells, self._timed, strict=False)])
         sound = self._sound(rows, list(cells[len(self._timed) :]))
-        return Outcome(Outputs(outputs, self._timed, batch.lengths), _back(sound, rows, timed=False), took)
+        return Outcome(Outputs(outputs, self._timed, batch.lengths), back(sound, rows, timed=False), took)
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """The start graph on packed sources, [tokens, ...] of each of its inputs → [rows] whether the cells are finite.
@@ -159,21 +144,7 @@ class CachedEngine:
 
     def _sorted(self, batch: Batch, grown: Grown) -> Sorted:
         rows = self._residents.enter(grown.numbers, grown.past, batch.lengths)
-        later = batch.lengths > 1
-        singles = len(rows) - int(np.count_nonzero(later))
-        keys = rows if singles == len(rows) else rows + np.where(later, len(self._residents.places.number), 0)
-        if np.count_nonzero(keys[1:] < keys[:-1]) == 0:
-            return Sorted(batch, grown, rows, singles, None, None)
-        order = np.argsort(keys, kind="stable")
-        tokens = order if singles == len(rows) else token_index(batch.lengths, order)
-        moved = Batch(
-            tuple(values[tokens] for values in batch.values),
-            batch.lengths[order],
-            batch.read[order],
-            batch.write[order],
-            batch.fresh[order],
-        )
-        return Sorted(moved, Grown(grown.numbers[order], grown.past[order]), rows[order], singles, order, tokens)
+        return in_order(batch, grown, rows)
 
     def _call(self, rows: Sorted) -> Call:
         """Ready to be run."""
@@ -203,13 +174,3 @@ class CachedEngine:
                 begin, count = int(rows.grown.past[row]), int(rows.batch.lengths[row])
                 sound[row] = self._residents.finite(int(rows.grown.numbers[row]), begin, begin + count)
         return sound
-
-
-def _back(cells: Array, rows: Sorted, *, timed: bool) -> Array:
-    """A copy in the batch's own order; the next call writes where this one did."""
-    index = rows.tokens if timed else rows.order
-    if index is None:
-        return cells.copy()
-    found = np.empty_like(cells)
-    found[index] = cells
-    return found

@@ -1,0 +1,51 @@
+"""A batch as the graph takes it: rows of one token first, in the order of their hot rows, then chunks; and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from headrace.ragged import token_index
+
+from ..batch import Batch, Grown
+from ..steps import Array, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """rows: hot rows; singles: how many of them have one token.
+
+    order [rows] and tokens [tokens]: which of the given batch's each is; None where nothing has moved.
+    """
+
+    batch: Batch
+    grown: Grown
+    rows: Rows
+    singles: int
+    order: Rows | None
+    tokens: Rows | None
+
+
+def in_order(batch: Batch, grown: Grown, rows: Rows) -> Sorted:
+    """rows [rows]: the hot row of each."""
+    later = batch.lengths > 1
+    singles = len(rows) - int(np.count_nonzero(later))
+    keys = rows if singles == len(rows) else rows + later * (int(rows.max()) + 1)
+    if not np.count_nonzero(keys[1:] < keys[:-1]):
+        return Sorted(batch, grown, rows, singles, None, None)
+    order = np.argsort(keys, kind="stable")
+    tokens = order if singles == len(rows) else token_index(batch.lengths, order)
+    values = tuple(each[tokens] for each in batch.values)
+    moved = Batch(values, batch.lengths[order], batch.read[order], batch.write[order], batch.fresh[order])
+    return Sorted(moved, Grown(grown.numbers[order], grown.past[order]), rows[order], singles, order, tokens)
+
+
+def back(cells: Array, rows: Sorted, *, timed: bool) -> Array:
+    """A copy in the given batch's own order, cells [tokens, ...] if `timed`, else [rows, ...]."""
+    index = rows.tokens if timed else rows.order
+    if index is None:
+        return cells.copy()
+    found = np.empty_like(cells)
+    found[index] = cells
+    return found
