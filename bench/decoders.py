@@ -29,9 +29,9 @@ from .site import Site
 
 Counts = NDArray[np.int64]
 
-#: Rows of a tick; tokens behind each of them, of equal length, and of mixed lengths up to the longest.
+#: Rows of a tick: with so many tokens behind each of them; and of mixed lengths up to the longest.
 ROWS = (1, 8, 32, 64)
-PASTS = (16, 64, 256, 1024, LONGEST - 1)
+PASTS = tuple(tokens - 1 for tokens in (16, 64, 256, 1024, LONGEST))
 MIXED = (1, 2, 4, 8, 16, 32, 64)
 MOST = max(MIXED)
 
@@ -42,7 +42,7 @@ CHUNK, TICKS = 256, 9
 OF_PARTS, OF_CELLS = 1.25, 1.25
 SHORT = 16
 
-POINTS, PICTURE = "decoders-points.json", "decoders.png"
+POINTS, PICTURE = "decoders-points.json", "attention-ticks.png"
 
 Curve = dict[int, list[float]]
 

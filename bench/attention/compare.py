@@ -87,7 +87,6 @@ def check(worker: Worker, new: int) -> Checked:
 
 def turn(name: str, worker: Worker, load: int, new: int) -> Point:
     """Raises Failed."""
-    before = worker.cpu
     written = worker.write(prompts(load), new)
     tokens = load * new
-    return Point(name, load, tokens / written.seconds, median(written.first), (worker.cpu - before) / tokens)
+    return Point(name, load, tokens / written.seconds, median(written.first), written.cpu / tokens)

@@ -9,7 +9,7 @@ from .compare import compare
 from .entrants import entrants
 from .report import figures, picture
 
-POINTS, PICTURE = "attention-points.json", "attention.png"
+POINTS, PICTURE = "attention-points.json", "attention-generation.png"
 
 
 def attention(site: Site) -> list[Figure]:

@@ -28,7 +28,7 @@ def write(results: Path, page: Path) -> None:
 
 def _filled(page: str, name: str, body: str) -> str:
     section = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
-    return section.sub(lambda _: f"\n{body}\n", page)
+    return section.sub(lambda _: f"\n{body}\n", page, count=1)
 
 
 if __name__ == "__main__":

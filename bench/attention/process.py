@@ -7,7 +7,7 @@ import select
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,18 @@ class Worker:
     log: Path
     server: int | None = None
 
-    @property
-    def cpu(self) -> float:
-        """Seconds on a core so far, of what computes."""
-        return cpu_seconds(self.server or self.process.pid)
-
     def logits(self, ids: Sequence[int]) -> list[float]:
         """[symbols] of the token behind these. Raises Failed."""
         found: list[float] = self._ask(logits=list(ids))["logits"]
         return found
 
     def write(self, prompts: Sequence[Sequence[int]], new: int) -> Written:
-        """Raises Failed, also if texts are missing or of another length."""
+        """cpu: of what computes. Raises Failed, also if texts are missing or of another length."""
+        before = cpu_seconds(self.server) if self.server else 0.0
         written = Written(**self._ask(prompts=[list(prompt) for prompt in prompts], new=new))
         if [len(text) for text in written.tokens] != [new] * len(prompts):
             raise Failed(f"texts of {[len(text) for text in written.tokens]} tokens")
-        return written
+        return replace(written, cpu=cpu_seconds(self.server) - before) if self.server else written
 
     def _ask(self, **asked: object) -> dict[str, Any]:
         assert self.process.stdin is not None and self.process.stdout is not None

@@ -1,7 +1,7 @@
 """How a worker is asked and answers: one line of JSON each way. It imports nothing of the project.
 
 {"logits": [ids]}                   → {"logits": [symbols]}, of what follows the ids
-{"prompts": [[ids], …], "new": n}   → {"seconds": …, "first": [sequences], "tokens": [sequences][n]}
+{"prompts": [[ids], …], "new": n}   → {"seconds": …, "first": [sequences], "tokens": [sequences][n], "cpu": …}
 
 All prompts are there at once, n tokens are written to each, the likeliest always. seconds: from then until the last
 token is there; first: until each sequence's first one is.
@@ -14,17 +14,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written to some prompts; times in seconds from the asking."""
+    """What was written to some prompts; times in seconds from the asking. cpu: the process's seconds on a core."""
 
     seconds: float
     first: list[float]
     tokens: list[list[int]]
+    cpu: float = 0.0
 
 
 class Writer(Protocol):
@@ -67,4 +68,6 @@ def answer(writer: Writer, asked: dict[str, list[int]]) -> dict[str, object]:
     """Of one line."""
     if "logits" in asked:
         return {"logits": [float(value) for value in writer.logits(asked["logits"])]}
-    return asdict(writer.write(**asked))  # type: ignore[arg-type]
+    before = time.process_time()
+    written = writer.write(**asked)  # type: ignore[arg-type]
+    return asdict(replace(written, cpu=time.process_time() - before))

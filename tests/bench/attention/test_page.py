@@ -24,7 +24,7 @@ def test_the_tables_are_put_between_their_marks_once(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(name.encode())
     page = tmp_path / "docs" / "attention.md"
     page.parent.mkdir()
-    page.write_text("one\n<!-- generation -->\nold\n<!-- end -->\ntwo\n<!-- ticks -->\n<!-- end -->\nthree\n")
+    page.write_text("one\n<!-- generation -->\n<!-- end -->\ntwo\n<!-- ticks -->\nold\n<!-- end -->\nthree\n")
     filled = {"generation": text(found()), "ticks": table(TICKS)}
     for _ in range(2):
         write(tmp_path, page)

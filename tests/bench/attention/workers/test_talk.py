@@ -35,6 +35,8 @@ class Echo:
 def test_both_questions_are_answered() -> None:
     assert answer(Echo(), {"logits": [3, 4]}) == {"logits": [0.5, 2.0]}
     said = answer(Echo(), {"prompts": [[3, 4], [5]], "new": 2})  # type: ignore[dict-item]
+    cpu = said.pop("cpu")
+    assert isinstance(cpu, float) and cpu >= 0
     assert said == {"seconds": 2.0, "first": [1.0, 1.0], "tokens": [[3, 3], [5, 5]]}
 
 
