@@ -29,6 +29,7 @@ class Case:
     window: int = 0
     carried: bool = False
     cross: bool = False
+    longest: int = LONGEST
 
     @property
     def spec(self) -> ModelSpec:
@@ -40,7 +41,7 @@ class Case:
             outputs=(Output(name="y", dtype="float32", shape=(self.heads * self.width,), time=True), *steps),
             states=(State(name="n", input="n", output="n_out", dtype="float32", shape=(1,)),) if self.carried else (),
             caches=(cache,),
-            longest=None if self.window or self.cross else LONGEST,
+            longest=None if self.window or self.cross else self.longest,
             chunk=Chunk(longest=CHUNK),
             start=Start(inputs=(_input("source"),), longest=SOURCE) if self.cross else None,
         )

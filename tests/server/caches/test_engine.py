@@ -201,6 +201,18 @@ def test_a_chunk_attends_under_a_mask_of_its_own_beside_others() -> None:
     driven.tick({1: 2, 0: 7})
 
 
+def test_cells_that_are_not_valid_are_never_read() -> None:
+    """All of both rows is not finite before; the operator reads keys in blocks."""
+    driven = Driven(Case(width=64, longest=600))
+    driven.open(0)
+    driven.open(1)
+    assert not driven.spoil({0: 600, 1: 600}).sound.any()
+    for _ in range(8):
+        driven.tick({0: CHUNK, 1: 1})
+        driven.tick({0: 1})
+    driven.tick({0: 1, 1: 200})
+
+
 def test_rows_come_in_any_order() -> None:
     driven = Driven(Case(carried=True), rows=3)
     for number in range(5):
