@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from headrace.errors import AlreadyExists, Overloaded, UnknownSequence
 from .commands import Fork
 from .handles import UNKNOWN
 from .opening import enter
-from .sequences import FRESH, Name
+from .sequences import FRESH
 from .state import State, no_cells
 from .steps import Answers, Rows
+
+T = TypeVar("T")
 
 Copy = Callable[[int, int, int, Rows, Rows], None]
 """The engine's `fork`."""
@@ -61,10 +64,21 @@ def _forkable(state: State, command: Fork) -> int:
 
 def _taken(state: State, command: Fork) -> str:
     """What of the new sequences is in use, in words; empty if nothing is."""
-    names: list[Name] = list(command.names)
-    live = [name for name in names if name in state.sequences.names or names.count(name) > 1]
-    keys = [key for key in command.keys if state.handles[command.sink][key] >= 0 or command.keys.count(key) > 1]
-    return f"sequence {live[0][1]!r}" if live else f"key {keys[0]} of this connection" if keys else ""
+    handles, names = state.handles[command.sink], state.sequences.names
+    if (name := _unfit(command.names, names.__contains__)) is not None:
+        return f"sequence {name[1]!r}"
+    key = _unfit(command.keys, lambda key: handles[key] >= 0)
+    return "" if key is None else f"key {key} of this connection"
+
+
+def _unfit(given: Iterable[T], live: Callable[[T], bool]) -> T | None:
+    """The first that is live, or stands there twice. In one pass: a fork may ask for tens of thousands."""
+    seen = set[T]()
+    for each in given:
+        if live(each) or each in seen:
+            return each
+        seen.add(each)
+    return None
 
 
 def _reserve(state: State, source: int, numbers: Rows) -> None:

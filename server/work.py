@@ -130,7 +130,11 @@ class Work:
         try:
             return fork(self._state, self._engine.fork, command, self._version, now)
         except HeadraceError as error:
-            return [(command.sink, Failed(key, None, error)) for key in command.keys]
+            refusal = error
+        except Exception as error:  # such as that there is no memory: nothing has changed
+            log.exception("a fork failed")
+            refusal = ModelFailed(f"the sequence was not forked: {error}")
+        return [(command.sink, Failed(key, None, refusal)) for key in command.keys]
 
     def forget(self) -> None:
         """What the engine holds of sequences that are gone is given back: before their numbers are another's."""

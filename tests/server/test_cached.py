@@ -213,15 +213,41 @@ def test_a_fork_that_cannot_be_leaves_nothing(command: Fork, error: type[Headrac
     assert (len(bench.lane.state.slots), len(bench.lane.state.sequences)) == (free, live)
 
 
+@pytest.mark.parametrize("last", ["n0", "s2"])
+def test_a_fork_of_very_many_compares_no_id_with_all_the_others(last: str) -> None:
+    compared = []
+
+    class Id(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str.__eq__(self, other)
+
+    bench, count = Bench(), 500
+    bench.open(2)
+    names = (*(("", Id(f"n{number}")) for number in range(count)), ("", last))
+    keys = tuple(range(10, 11 + count))
+    bench.post(Fork(bench.sink, ("", "s2"), keys, names, 7))
+    assert bench.errors() == [(key, AlreadyExists) for key in keys]
+    assert len(compared) < 2 * count
+
+
 def test_a_fork_without_cells_or_that_the_engine_refuses_leaves_nothing() -> None:
+    @dataclass
     class Refusing(SumEngine):
+        error: Exception = field(default_factory=lambda: ModelFailed("scripted"))
+
         def fork(self, *_: object) -> None:
-            raise ModelFailed("scripted")
+            raise self.error
 
     lacking = Bench(limits=Limits(rows=3, tokens=4, sequences=6, part=2, few=0, cache_bytes=5 * cell_bytes(GROWS)))
-    refused = Bench()
+    refused, faulty = Bench(), Bench()
     refused.lane = sum_lane(Clock(), spec=CACHED, engine=Refusing(LIMITS.slots), limits=LIMITS)
-    for bench, error in ((lacking, Overloaded), (refused, ModelFailed)):
+    without_memory = Refusing(LIMITS.slots, error=MemoryError("scripted"))
+    faulty.lane = sum_lane(Clock(), spec=CACHED, engine=without_memory, limits=LIMITS)
+    for bench, error in ((lacking, Overloaded), (refused, ModelFailed), (faulty, ModelFailed)):
         bench.open(1)
         bench.send((1, 0, [1.0] * 3))
         bench.finish()
