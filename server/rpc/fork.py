@@ -12,7 +12,7 @@ from ..commands import Barrier, Fork, Leave
 from ..lane import Lane
 from ..models import MARK, Model, Models, root
 from ..steps import Answer, Failed, Opened
-from .frames import write_error
+from .frames import Malformed, write_error
 from .names import check_id, check_name
 
 
@@ -32,9 +32,11 @@ class Forked:
             self.answers.set_result(self._come)
 
 
-async def fork(models: Models, request: pb.ForkRequest) -> pb.ForkReply:
+async def fork(models: Models, request: pb.ForkRequest | Malformed) -> pb.ForkReply:
     """Refusals are in the reply: so each has its own code."""
     try:
+        if isinstance(request, Malformed):
+            raise InvalidInput(request.reason)
         return written(await _forked(models, request))
     except HeadraceError as error:
         models.refused(error)

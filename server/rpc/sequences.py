@@ -42,10 +42,11 @@ class SequencesService:
         """To be added to a `grpc.aio` server."""
         unary, streamed = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         frames, asked = partial(self._decode, pb.Request), partial(self._decode, pb.GenerateRequest)
+        forked = partial(self._decode, pb.ForkRequest)
         calls = {
             "Stream": grpc.stream_stream_rpc_method_handler(self._stream, frames, pb.Reply.SerializeToString),
             "Generate": streamed(self._generate.handle, asked, pb.GenerateReply.SerializeToString),
-            "Fork": unary(self._fork, pb.ForkRequest.FromString, pb.ForkReply.SerializeToString),
+            "Fork": unary(self._fork, forked, pb.ForkReply.SerializeToString),
             "Models": unary(self._list, pb.ModelsRequest.FromString, pb.ModelsReply.SerializeToString),
         }
         return grpc.method_handlers_generic_handler(SERVICE, calls)
@@ -86,7 +87,7 @@ class SequencesService:
         finally:
             self._streams.discard(stream)
 
-    async def _fork(self, request: pb.ForkRequest, context: grpc.aio.ServicerContext) -> pb.ForkReply:
+    async def _fork(self, request: pb.ForkRequest | Malformed, context: grpc.aio.ServicerContext) -> pb.ForkReply:
         return await fork(self._models, request)
 
     async def _list(self, request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:

@@ -117,6 +117,22 @@ def test_what_reaches_no_lane_is_refused(fields: dict[str, Any], code: pb.ErrorC
     run(test())
 
 
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [(b"\xff", "no ForkRequest"), (b"\x12\x01\xff", "no ForkRequest"), (b"\x12\x00" * 3000, "over the limit")],
+)
+def test_bytes_that_are_no_messageare_refused_in_words(message: bytes, word: str) -> None:
+    async def test() -> None:
+        sums, (lane,) = model()
+        async with writing(sums) as channel:
+            call = channel.unary_unary("/headrace.v1.Sequences/Fork", response_deserializer=pb.ForkReply.FromString)
+            reply = await call(message)
+            assert (reply.error.code, word in reply.error.message) == (pb.INVALID_INPUT, True)
+            assert not lane.posted
+
+    run(test())
+
+
 def test_a_server_that_ends_refuses_forks() -> None:
     async def test() -> None:
         sums, _ = model()
