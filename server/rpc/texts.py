@@ -67,9 +67,11 @@ class Texts:
         self._changed.set()
 
     def stop(self, error: HeadraceError) -> None:
-        """What has come is sent, then the call ends with this error."""
+        """What has come is sent, then the call ends with this error. The lanes write on for nobody: who does not read
+        holds up that last reply for as long as he likes."""
         self._fault = self._fault or error
         self._changed.set()
+        self.leave()
 
     async def send(self, write: Callable[[pb.GenerateReply], Awaitable[None]], pace: Pace) -> None:
         """What has come is written together, until all texts have ended.
