@@ -15,7 +15,25 @@ from .tape import Tape
 
 
 def _attention(tape: Tape, path: str, layer: nn.MultiheadAttention) -> Callable[..., Any]:
-    """Packed where a row looks at itself, else the stock one; keys that are padding get no weight."""
+    """Packed where a row looks at itself, else padded."""
+    padded, heads = _padded_attention(tape, layer), layer.num_heads
+
+    def forward(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> tuple[Tensor, Tensor | None]:
+        if query is not key or key is not value or not tape.holds(path, query, layer.batch_first):
+            return padded(query, key, value, *given, **named)
+        how, rows = inspect.signature(padded).bind(query, key, value, *given, **named), tape.rows()
+        how.apply_defaults()
+        hidden = how.arguments["attn_mask"], how.arguments["key_padding_mask"]
+        x = packed.attention(layer, rows, rows.packed(query, layer.batch_first), packed.scores(*hidden, heads))
+        # If nobody uses the weights, none of what makes them is left in the graph.
+        weights = padded(*how.args)[1] if how.arguments["need_weights"] else None
+        return rows.padded(x, layer.batch_first), weights
+
+    return forward
+
+
+def _padded_attention(tape: Tape, layer: nn.MultiheadAttention) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """The stock one; keys that are padding get no weight."""
     stock = type(layer).forward
 
     def padded(
@@ -43,19 +61,7 @@ def _attention(tape: Tape, path: str, layer: nn.MultiheadAttention) -> Callable[
             is_causal=is_causal,
         )
 
-    def forward(query: Tensor, key: Tensor, value: Tensor, *given: Any, **named: Any) -> tuple[Tensor, Tensor | None]:
-        if query is not key or key is not value or not tape.holds(path, query, layer.batch_first):
-            return padded(query, key, value, *given, **named)
-        how, rows = inspect.signature(padded).bind(query, key, value, *given, **named), tape.rows()
-        how.apply_defaults()
-        hidden = how.arguments["attn_mask"], how.arguments["key_padding_mask"]
-        x = packed.attention(layer, rows, rows.packed(query, layer.batch_first), packed.scores(*hidden, heads))
-        # If nobody uses the weights, none of what makes them is left in the graph.
-        weights = padded(*how.args)[1] if how.arguments["need_weights"] else None
-        return rows.padded(x, layer.batch_first), weights
-
-    heads = layer.num_heads
-    return forward
+    return padded
 
 
 def _masked(mask: Tensor | None, padding: Tensor, floating: bool) -> Tensor:
