@@ -27,18 +27,18 @@ ROUNDS = 3
 FAILURES = (Failed, RuntimeError, OSError)
 
 
-def compare(site: Site, entrants: Sequence[Entrant], new: int = NEW) -> Found:
-    """new: tokens to each prompt. Entrants that cannot be had, or fail, are left out, with their reason."""
+def compare(site: Site, entrants: Sequence[Entrant], loads: Sequence[int] = LOADS, new: int = NEW) -> Found:
+    """loads: sequences at once; new: tokens to each. Entrants that cannot be had, or fail, are left out, with their reason."""
     made, rounds = Made.below(site.results / "attention"), min(ROUNDS, site.rounds)
     versions, missing = had(entrants)
     points, checked = list[Point](), dict[str, Checked]()
     with _started(site, made, [e for e in entrants if e.name in versions], missing) as workers, torch_threads(1):
         for name, worker in workers.items():
             with _told(name, missing):
-                checked[name] = check(worker, new)
+                checked[name] = check(worker, loads, new)
         well = {name: worker for name, worker in workers.items() if name in checked}
         for _ in range(rounds):
-            points += [turn(name, worker, load, new) for load in LOADS for name, worker in well.items()]
+            points += [turn(name, worker, load, new) for load in loads for name, worker in well.items()]
     return Found(Machine.here(), rounds, versions, missing, checked, middles(points))
 
 
@@ -76,11 +76,11 @@ def _started(
         yield workers
 
 
-def check(worker: Worker, new: int) -> Checked:
+def check(worker: Worker, loads: Sequence[int], new: int) -> Checked:
     """Texts of all loads, which warms it up too, and the logits behind a prompt. Raises Failed."""
-    truth, most = Truth(decoder()), prompts(max(LOADS))
+    truth, most = Truth(decoder()), prompts(max(loads))
     apart = np.abs(truth.logits(most[0])[-1] - np.array(worker.logits(most[0]))).max()
-    for load in sorted(LOADS):
+    for load in sorted(loads):
         texts = worker.write(most[:load], new).tokens
     return Checked(float(apart), truth.judge(most, texts))
 

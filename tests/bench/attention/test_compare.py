@@ -12,7 +12,6 @@ import pytest
 from headrace.bench.attention.compare import compare
 from headrace.bench.attention.entrants import Made, Own, entrants
 from headrace.bench.attention.process import Worker, working
-from headrace.bench.attention.workload import LOADS
 from headrace.bench.peers.peer import Missing
 from headrace.bench.site import Site
 
@@ -44,12 +43,12 @@ def site(exported: Path, tmp_path: Path) -> Site:
 
 
 def test_what_works_is_measured_and_what_does_not_is_told(site: Site) -> None:
-    found = compare(site, [Absent(), Broken(), Own("loop", "loop", "numpy")], new=3)
+    found = compare(site, [Absent(), Broken(), Own("loop", "loop", "numpy")], loads=(1, 2), new=3)
     assert found.missing == {"absent": "no wheel", "broken": "Failed: out of order"}
-    assert [(p.entrant, p.sequences) for p in found.points] == [("loop", n) for n in LOADS]
+    assert [(p.entrant, p.sequences) for p in found.points] == [("loop", n) for n in (1, 2)]
     assert all(p.rate > 0 and 0 < p.first * p.rate < 3 * p.sequences and p.cpu > 0 for p in found.points)
     checked = found.checked["loop"]
-    assert checked.apart < 1e-4 and (checked.judged.decisions, checked.judged.wrong) == (3 * max(LOADS), 0)
+    assert checked.apart < 1e-4 and (checked.judged.decisions, checked.judged.wrong) == (6, 0)
 
 
 def test_all_have_names_of_their_own(site: Site) -> None:
