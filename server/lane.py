@@ -51,7 +51,7 @@ class Lane:
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
     `_answers` that are not sent, the work's rows, which have left the queue, `_handling`, a command half done, and
-    `_frames`, which came one after the other and are not handled yet.
+    `_frames`, which came one after the other and are not handled yet. `_texts_due`: texts were asked for, or dropped.
 
     reply: takes the answers of a tick; called on the lane's thread, once for each tick.
     clock: monotonic seconds.
@@ -78,6 +78,7 @@ class Lane:
         self._answers: Answers = []
         self._handling: Request | None = None
         self._frames: list[Step] = []
+        self._texts_due = False
         self._stopping = False
         self.broken = False
         self._expire_at = clock() + EXPIRY_INTERVAL
@@ -132,17 +133,22 @@ class Lane:
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
-        asked = texts = bool(self._writers)
-        while asked:
-            mine = [(sink, answer) for sink, answer in self._answers if sink is self._writers]
-            self._answers = [(sink, answer) for sink, answer in self._answers if sink is not self._writers]
+        mine = self._asked_by_texts() if self._writers else []
+        while mine or self._texts_due:
+            self._texts_due = False
             commands, told = self._writers.turn(mine, self._clock())
             self._answers += told
             for command in commands:
                 self._do(command)
-            asked = bool(commands)
-        if texts:
             contained(lambda: self._meter.wrote(self._writers.waited()))
+            mine = self._asked_by_texts()
+
+    def _asked_by_texts(self) -> Answers:
+        """Takes the writers' own answers out of those to be sent."""
+        mine = [(sink, answer) for sink, answer in self._answers if sink is self._writers]
+        if mine:
+            self._answers = [(sink, answer) for sink, answer in self._answers if sink is not self._writers]
+        return mine
 
     def admit(self, *, wait: bool) -> bool:
         """Handles what was posted, and expiry. False when the lane is to stop.
@@ -222,6 +228,7 @@ class Lane:
         match command:
             case Generate():
                 self._answers += self._writers.begin(command, now)
+                self._texts_due = True
                 return
             case Fork():
                 self._finish(command.name)
@@ -232,6 +239,7 @@ class Lane:
             case Leave():
                 for dropped in self._writers.leave(command.sink):
                     self._do(dropped)
+                    self._texts_due = True
             case _:
                 pass
         self._answers += self._admission.handle(command, now)
