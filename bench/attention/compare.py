@@ -28,7 +28,7 @@ FAILURES = (Failed, RuntimeError, OSError)
 
 
 def compare(site: Site, entrants: Sequence[Entrant], loads: Sequence[int] = LOADS, new: int = NEW) -> Found:
-    """loads: sequences at once; new: tokens to each. Entrants that cannot be had, or fail, are left out, with their reason."""
+    """loads: sequences at once; new: tokens to each. Who cannot be had, or fails, is left out, with the reason."""
     made, rounds = Made.below(site.results / "attention"), min(ROUNDS, site.rounds)
     versions, missing = had(entrants)
     points, checked = list[Point](), dict[str, Checked]()
