@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from headrace.errors import HeadraceError, Overloaded
 from headrace.protos import sequences_pb2 as pb
@@ -25,12 +26,33 @@ ENDINGS: dict[Ending, pb.Ending] = {
 Place = tuple[int, int]
 
 
+@dataclass(slots=True, eq=False)
+class Draft:
+    """What was added to one text since its caller heard of it. Mutable, all of it.
+
+    Lists, not the message itself: a string there that is written to anew is kept beside all it was before.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    ending: Ending | None = None
+    error: HeadraceError | None = None
+
+    def part(self, place: Place) -> pb.GenerateReply.Part:
+        prompt, copy = place
+        ending = pb.NOT_ENDED if self.ending is None else ENDINGS[self.ending]
+        error = None if self.error is None else write_error(self.error)
+        text = "".join(self.texts)
+        return pb.GenerateReply.Part(
+            prompt=prompt, copy=copy, tokens=self.tokens, text=text, ending=ending, error=error
+        )
+
+
 class Drafts:
-    """Mutable: `_replies`; `_parts`, those of the last reply, by place; sizes in tokens and parts."""
+    """Mutable: `_replies`, of each what it says of which text; sizes in tokens and parts, of all and of the last."""
 
     def __init__(self) -> None:
-        self._replies: list[pb.GenerateReply] = []
-        self._parts: dict[Place, pb.GenerateReply.Part] = {}
+        self._replies: list[dict[Place, Draft]] = []
         self._size = self._last = 0
 
     def __repr__(self) -> str:
@@ -41,35 +63,27 @@ class Drafts:
 
     def add(self, place: Place, tokens: Sequence[int], text: str, ending: Ending | None) -> None:
         """Raises Overloaded if so much is unread that no more is kept."""
-        self._grow(len(tokens))
-        part = self._part(place)
-        part.tokens.extend(tokens)
-        part.text += text
-        if ending is not None:
-            part.ending = ENDINGS[ending]
+        draft = self._grown(place, len(tokens))
+        draft.tokens += tokens
+        draft.texts.append(text)
+        draft.ending = ending
 
     def fail(self, place: Place, error: HeadraceError) -> None:
         """Raises as `add` does."""
-        self._grow(0)
-        self._part(place).error.CopyFrom(write_error(error))
+        self._grown(place, 0).error = error
 
     def take(self) -> list[pb.GenerateReply]:
         """All that waits, in order."""
-        replies, self._replies, self._parts = self._replies, [], {}
+        replies, self._replies = self._replies, []
         self._size = self._last = 0
-        return replies
+        return [pb.GenerateReply(parts=[draft.part(place) for place, draft in drafts.items()]) for drafts in replies]
 
-    def _grow(self, tokens: int) -> None:
+    def _grown(self, place: Place, tokens: int) -> Draft:
+        """The draft of a text to which so many tokens come."""
         if self._size + tokens >= UNREAD:
             raise Overloaded("what was written for this call is not read; read faster, or ask for less at once")
         if not self._replies or self._last >= REPLY:
-            self._replies.append(pb.GenerateReply())
-            self._parts, self._last = {}, 0
+            self._replies.append({})
+            self._last = 0
         self._size, self._last = self._size + tokens + 1, self._last + tokens + 1
-
-    def _part(self, place: Place) -> pb.GenerateReply.Part:
-        part = self._parts.get(place)
-        if part is None:
-            prompt, copy = place
-            part = self._parts[place] = self._replies[-1].parts.add(prompt=prompt, copy=copy)
-        return part
+        return self._replies[-1].setdefault(place, Draft())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +56,18 @@ def test_what_nobody_reads_is_not_kept_without_end() -> None:
             drafts.add((0, 0), [1] * 1000, "x", None)
     assert sum(len(part.tokens) for reply in drafts.take() for part in reply.parts) <= UNREAD
     drafts.add((0, 0), [1], "x", None)  # there is room again
+
+
+def test_a_text_that_nobody_reads_takes_the_memory_of_its_tokens_and_no_more() -> None:
+    drafts, before, count = Drafts(), resident(), REPLY // 2
+    for _ in range(count):
+        drafts.add((0, 0), [1], "x", None)
+    (reply,) = drafts.take()
+    grown = resident() - before
+    assert reply.parts[0].text == "x" * count
+    assert grown < 100 << 20  # a message that keeps what its text was before each token would have 537 MB
+
+
+def resident() -> int:
+    """Bytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
