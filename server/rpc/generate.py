@@ -48,6 +48,8 @@ class GenerateCalls:
             self._models.refused(error)
             await abort(context, error)
         except Exception as error:
+            if context.cancelled():  # the caller is gone: a write that found that out is no fault
+                raise
             log.exception("a call for texts failed")
             await abort(context, our_fault(error))
 

@@ -15,6 +15,7 @@ from headrace.errors import ModelFailed
 from headrace.protos import sequences_pb2 as pb
 from headrace.server.commands import Leave, Sampling
 from headrace.server.models import Models
+from headrace.server.rpc.generate import GenerateCalls
 from headrace.server.rpc.sequences import SequencesService
 from headrace.server.steps import Ending
 
@@ -203,6 +204,33 @@ def test_who_does_not_read_is_sent_away() -> None:
             await model.answered()
 
     run(test())
+
+
+def test_a_write_that_finds_its_caller_gone_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone:
+        """A call whose caller has cancelled it while a write was held up."""
+
+        def time_remaining(self) -> None: ...
+
+        def cancelled(self) -> bool:
+            return True
+
+        async def write(self, reply: pb.GenerateReply) -> None:
+            raise OSError("scripted")
+
+    async def test() -> None:
+        model, (lane,) = writer()
+        calls = GenerateCalls(Models([model]), Clock())
+        request = pb.GenerateRequest(model="letters", prompts=TEXT, most=5)
+        call = asyncio.create_task(calls.handle(request, Gone()))  # type: ignore[arg-type]
+        lane.say(await asked(lane), (0, "a", None))
+        with pytest.raises(OSError, match="scripted"):
+            await call
+        assert lane.left
+        await model.answered()
+
+    run(test())
+    assert not caplog.records
 
 
 def test_a_server_that_stops_ends_what_it_does_not_wait_for_any_longer() -> None:
