@@ -13,8 +13,8 @@ from .steps import Array, Rows
 class Budget:
     """What live sequences hold, by their numbers: cells of as many time steps as are admitted, and of their sources.
 
-    Columns are [sequences]. A window holds no more cells than it needs, however long its sequence. Mutable: `total`,
-    `_steps`, time steps that count of each sequence, and `_source`, bytes of its source's cells.
+    Columns are [sequences]. A window holds what its next token sees, and a step more, however long its sequence.
+    Mutable: `total`, `_steps`, time steps that count of each sequence, and `_source`, bytes of its source's cells.
     """
 
     def __init__(self, spec: ModelSpec, sequences: int, most: int) -> None:
@@ -22,7 +22,9 @@ class Budget:
         self.most, self.total, self._needed = most, 0, bool(spec.caches)
         self._step = sum(map(cell_bytes, grown))
         self._source_step = sum(cell_bytes(cache) for cache in spec.caches if cache.filled)
-        self._longest = spec.longest or max((cache.window or 0 for cache in grown), default=0)
+        self._longest = spec.longest or max(
+            ((cache.window or 1) - 1 + spec.chunk.longest for cache in grown), default=0
+        )
         self._steps = np.zeros(sequences if self._needed else 0, np.int64)
         self._source = np.zeros(sequences if self._needed else 0, np.int64)
 
@@ -37,6 +39,16 @@ class Budget:
         fits: NDArray[np.bool_] = np.cumsum(more) <= self.most - self.total
         self._count(numbers[fits], ends[fits])
         return fits
+
+    def grow_all(self, numbers: Array, ends: Rows) -> bool:
+        """Whether all of them may; if not, none does."""
+        if not self._needed:
+            return True
+        more = int(np.add.reduce(np.minimum(ends, self._longest) - self._steps[numbers])) * self._step
+        if more > self.most - self.total:
+            return False
+        self._count(numbers, ends)
+        return True
 
     def shrink(self, numbers: Array, ends: Rows) -> None:
         """Steps of these sequences were not applied, they will end at `ends`."""

@@ -22,6 +22,7 @@ from .refusals import out_of_order, too_late, unanswered, untold
 from .sequences import Name
 from .state import State
 from .steps import Answers, Failed, Steps, failures
+from .straight import go_on
 from .work import Engine, Work
 from .writing.waits import Waited
 from .writing.writers import Writers
@@ -139,9 +140,14 @@ class Lane:
             commands, told = self._writers.turn(mine, self._clock())
             self._answers += told
             for command in commands:
-                self._do(command)
+                if not self._goes_on(command):
+                    self._do(command)
             contained(lambda: self._meter.wrote(self._writers.waited()))
             mine = self._asked_by_texts()
+
+    def _goes_on(self, command: Request) -> bool:
+        """Whether it was no more than the next tokens of texts, and they are queued now."""
+        return isinstance(command, Step) and go_on(self.spec, self.state, command.steps, self._clock())
 
     def _asked_by_texts(self) -> Answers:
         """Takes the writers' own answers out of those to be sent."""

@@ -65,6 +65,26 @@ def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float)
     return usual
 
 
+def go_on(spec: ModelSpec, state: State, steps: Steps, now: float) -> bool:
+    """Admits tokens of the lane's own texts, one of each sequence, if nothing but cells has to be asked for; else does
+    nothing. They were chosen from the vocabulary, and nobody will send them again: the checks of what comes from
+    outside would find nothing, at a third of all that a lane costs such a tick."""
+    sequences, ends = state.sequences, steps.positions + 1
+    numbers = state.handles[steps.sink].lookup(steps.keys)
+    usual = (
+        single(steps.lengths)
+        and holds(numbers >= 0)
+        and same(sequences.expected[numbers], steps.positions)
+        and not np.count_nonzero(sequences.pending[numbers])
+        and (spec.longest is None or int(np.maximum.reduce(ends)) <= spec.longest)
+        and state.budget.grow_all(numbers, ends)
+    )
+    if usual:
+        sequences.used[numbers], sequences.pending[numbers], sequences.expected[numbers] = now, 1, ends
+        state.scheduler.add(steps.numbered(numbers))
+    return usual
+
+
 def _of_one_step_each(frames: Sequence[Steps]) -> bool:
     """Whether the rows have one time step each, and the frames different callers: one's second frame mostly goes on
     where its first ends."""

@@ -312,11 +312,19 @@ def test_a_model_without_start_graph_takes_no_source() -> None:
 
 def test_a_window_holds_no_more_cells_than_it_needs() -> None:
     window = GROWS.model_copy(update={"window": 8})
-    budget = Budget(CACHED.model_copy(update={"caches": (window,), "longest": None}), 2, 20 * cell_bytes(window))
+    budget = Budget(CACHED.model_copy(update={"caches": (window,), "longest": None}), 2, 40 * cell_bytes(window))
     one, other = np.array([0]), np.array([1])
+    needed = 8 - 1 + CACHED.chunk.longest  # a step that fails is taken back whole
     assert budget.grow(one, np.array([5])).all() and budget.grow(one, np.array([1000])).all()
-    assert budget.total == 8 * cell_bytes(window)
+    assert budget.total == needed * cell_bytes(window)
     assert budget.grow(other, np.array([8])).all()
     budget.drop(0)
     budget.drop(1)
     assert not budget.total
+
+
+def test_all_or_none_of_some_sequences_may_grow() -> None:
+    budget, numbers = Budget(CACHED, 3, 7 * cell_bytes(GROWS)), np.arange(3)
+    assert budget.grow_all(numbers, np.array([2, 2, 2])) and not budget.grow_all(numbers, np.array([3, 3, 3]))
+    assert budget.total == 6 * cell_bytes(GROWS) and budget.grow_all(numbers[:1], np.array([3]))
+    assert budget.total == budget.most
