@@ -151,7 +151,7 @@ class Lane:
 
     def _asked_by_texts(self) -> Answers:
         """Takes the writers' own answers out of those to be sent."""
-        mine = [(sink, answer) for sink, answer in self._answers if sink is self._writers]
+        mine: Answers = [(sink, answer) for sink, answer in self._answers if sink is self._writers]
         if mine:
             self._answers = [(sink, answer) for sink, answer in self._answers if sink is not self._writers]
         return mine
