@@ -6,8 +6,7 @@ So a batch never holds a sequence twice, and no sequence can crowd out another.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cost import Cost
+from .parked import Parked, Row, alone, position_of
 from .steps import Rows, Sink, Steps
 
-#: A parked row: its piece, and where it stands there.
-Row = tuple[Steps, int]
+MOST_PROMPTS = 8
+"""Times the bound on time steps of longer rows, where few others wait for each tick: many prompts at once are read
+before much is written, so that the writing is done in full batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Scheduler:
 
     part: so many time steps of a row run in one tick at most, and no more of them count; None: rows are not cut.
     apart: rows of one time step do not count and never wait behind longer ones, so that those who go on step by step
-    are not stalled by long prompts; `tokens` bounds the longer ones alone.
+    are not stalled by long prompts; `tokens` bounds the longer ones alone, and more of them where they are the most.
     equal_lengths: a batch holds rows of one length only, that of the oldest; the others wait for theirs to be oldest.
 
     Mutable state: `rows` and `tokens`; `_ready`, serial → piece in the order of the queue; `_serial_of` [sequences],
@@ -72,14 +73,14 @@ class Scheduler:
         self._ready: OrderedDict[int, Waiting] = OrderedDict()
         self._serials = 0
         self._serial_of = np.zeros(sequences, np.int64)
-        self._parked: dict[int, deque[Row]] = {}
+        self._parked = Parked()
 
     def __bool__(self) -> bool:
         """Whether any row is ready."""
         return bool(self._ready)
 
     def __repr__(self) -> str:
-        return f"Scheduler(ready={self.ready_rows}, parked={sum(map(len, self._parked.values()))})"
+        return f"Scheduler(ready={self.ready_rows}, parked={len(self._parked)})"
 
     @property
     def ready_rows(self) -> int:
@@ -119,8 +120,7 @@ class Scheduler:
 
     def park(self, steps: Steps) -> None:
         """Rows of different sequences that have rows pending."""
-        for row, number in enumerate(steps.numbers.tolist()):
-            self._parked.setdefault(number, deque()).append((steps, row))
+        self._parked.add(steps)
 
     def next(self, now: float, rows: int = 0, tokens: int = 0) -> Turn:
         """Takes rows until the batch is full; rows whose deadline is before `now` (seconds) are taken out as late.
@@ -129,12 +129,13 @@ class Scheduler:
         """
         run: list[Steps] = []
         late: list[Steps] = []
-        free, room, long, full = self.rows - rows, max(self.tokens - tokens, 0), False, False
+        most = self._most(rows)
+        free, room, long, full = self.rows - rows, max(most - tokens, 0), False, False
         for serial in self._candidates() if free > 0 else ():
             if full and self._ready[serial].tokens:
                 continue
             waiting = self._in_time(self._ready[serial], now, late)
-            piece, rest = self._split(waiting, free, room, first=self._first(run, rows, room))
+            piece, rest = self._split(waiting, free, room, first=room == most if self._apart else not run and not rows)
             if rest is None:
                 del self._ready[serial]
             else:
@@ -147,9 +148,14 @@ class Scheduler:
                 break
         return Turn(run, late, long)
 
-    def _first(self, run: list[Steps], rows: int, room: int) -> bool:
-        """Whether the next row goes even if it does not fit: it would never, for there is nothing yet that counts."""
-        return room == self.tokens if self._apart else not run and not rows
+    def _most(self, rows: int) -> int:
+        """Time steps in this batch: of longer rows, as many times more as these outnumber those of one time step."""
+        if not self._apart:
+            return self.tokens
+        waiting = self._ready.values()
+        single = sum(each.rows for each in waiting if not each.tokens)
+        several = rows + sum(each.rows for each in waiting if each.tokens)
+        return self.tokens * min(MOST_PROMPTS, max(1, several // max(single, 1)))
 
     def _candidates(self) -> Iterator[int]:
         """Serials of the pieces that may share a batch, oldest first; each leaves before the next is asked for."""
@@ -165,21 +171,12 @@ class Scheduler:
 
     def settle(self, numbers: NDArray[np.integer]) -> None:
         """The running rows of these sequences are done: the next of each becomes ready. Those of a piece stay one."""
-        if not self._parked:
-            return
-        rows: dict[int, tuple[Steps, list[int]]] = {}
-        for number in numbers.tolist():
-            if parked := self._parked.get(number):
-                piece, row = parked.popleft()
-                rows.setdefault(id(piece), (piece, []))[1].append(row)
-                if not parked:
-                    del self._parked[number]
-        for piece, chosen in rows.values():
-            self.add(piece.take(np.array(chosen)))
+        for piece in self._parked.next(numbers):
+            self.add(piece)
 
     def withdraw_parked(self, number: int) -> list[Steps]:
         """Takes out what is parked behind a row that failed."""
-        return [_alone(row) for row in self._parked.pop(number, ())]
+        return self._parked.withdraw(number)
 
     def withdraw(self, number: int) -> list[Steps]:
         """Takes out all rows of a sequence, ready and parked, in order."""
@@ -187,12 +184,10 @@ class Scheduler:
 
     def withdraw_from(self, number: int, position: int) -> list[Steps]:
         """Takes out the step that begins at `position` and those behind it, in order; nothing if none waits there."""
-        parked = self._parked.get(number, deque())
-        at = bisect_left(parked, position, key=_position)  # they are in order
-        if at < len(parked) and _position(parked[at]) == position:
-            return self._cut(number, parked, at)
+        if behind := self._parked.withdraw_from(number, position):
+            return behind
         ready = self._find_ready(number)
-        return self.withdraw(number) if ready is not None and _position(ready) == position else []
+        return self.withdraw(number) if ready is not None and position_of(ready) == position else []
 
     def withdraw_of(self, sink: Sink, keys: frozenset[int] | None = None) -> list[Steps]:
         """Takes out the ready rows of a caller that is gone; with `keys`, those rows alone."""
@@ -203,16 +198,13 @@ class Scheduler:
 
     def withdraw_all(self) -> list[Steps]:
         """Takes out every row."""
-        parked = [_alone(row) for rows in self._parked.values() for row in rows]
-        everything = [*(waiting.steps for waiting in self._ready.values()), *parked]
+        everything = [*(waiting.steps for waiting in self._ready.values()), *self._parked.withdraw_all()]
         self._ready.clear()
-        self._parked.clear()
         return everything
 
     def parked_of(self, sink: Sink, keys: frozenset[int] | None = None) -> list[tuple[int, int]]:
         """Sequence and position of each parked row of a caller, foremost first; with `keys`, of those rows alone."""
-        parked = ((number, row) for number, rows in self._parked.items() for row in rows if row[0].sink is sink)
-        return [(number, _position(row)) for number, row in parked if keys is None or int(row[0].keys[row[1]]) in keys]
+        return self._parked.of(sink, keys)
 
     def _take_keys(self, serial: int, steps: Steps, keys: frozenset[int]) -> Steps:
         gone = np.isin(steps.keys, list(keys))
@@ -238,13 +230,7 @@ class Scheduler:
             self._ready[serial] = self._waiting(others)
         else:
             del self._ready[serial]
-        return [_alone(found)]
-
-    def _cut(self, number: int, parked: deque[Row], at: int) -> list[Steps]:
-        behind = [_alone(parked.pop()) for _ in range(len(parked) - at)]
-        if not parked:
-            del self._parked[number]
-        return behind[::-1]
+        return [alone(found)]
 
     def _waiting(self, steps: Steps) -> Waiting:
         rows, tokens = len(steps), steps.tokens
@@ -281,13 +267,3 @@ def _by_length(steps: Steps) -> list[Steps]:
     """Pieces of rows of one length each, by the first row of each."""
     lengths, first = np.unique(steps.lengths, return_index=True)
     return [steps.take(steps.lengths == length) for length in lengths[np.argsort(first)]]
-
-
-def _position(row: Row) -> int:
-    steps, at = row
-    return int(steps.positions[at])
-
-
-def _alone(row: Row) -> Steps:
-    steps, at = row
-    return steps.take(np.array([at]))

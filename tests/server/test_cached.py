@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -95,20 +95,29 @@ def test_every_row_says_how_much_its_sequence_has_behind_it() -> None:
 
 
 def test_a_long_prompt_stalls_no_one_who_goes_on_step_by_step() -> None:
-    bench = Bench()
-    bench.open(1, 2, 3)
-    bench.send((1, 0, [1.0] * 11), (2, 0, [1.0] * 11))  # as many as the budget of prompts takes
+    bench = Bench(limits=replace(LIMITS, rows=4))
+    bench.open(1, 2, 3, 4, 5)
+    bench.send((1, 0, [1.0] * 11), (4, 0, [1.0]), (5, 0, [1.0]))
     bench.lane.tick()
-    bench.send((3, 0, [1.0] * 3))  # a third one has to wait …
-    bench.open(4)
-    for position in range(4):
-        bench.send((4, position, [1.0]))  # … but nobody behind it
+    bench.send((2, 0, [1.0] * 11))  # as much as the budget of prompts takes …
+    bench.send((3, 0, [1.0] * 3))  # … so that a third one waits …
+    bench.sink.take()
+    for position in range(1, 4):
+        bench.send((4, position, [1.0]), (5, position, [1.0]))  # … but nobody behind it
         bench.lane.tick()
-        assert bench.last() == [position + 1]
+        assert bench.last() == [position + 1] * 2
     parts = [batch.lengths.tolist() for batch in bench.engine.batches]
-    assert parts == [[2, 2]] + [[1, 2, 2]] * 4
+    assert parts == [[1, 1, 2]] + [[1, 1, 2, 2]] * 3
     bench.finish()
     assert sorted(bench.last()) == [3, 11, 11]
+
+
+def test_where_prompts_are_the_most_more_of_them_are_read_at_once() -> None:
+    bench = Bench(limits=replace(LIMITS, rows=6))
+    bench.open(1, 2, 3, 4, 5)
+    bench.send(*((key, 0, [1.0] * 4) for key in (1, 2, 3, 4)), (5, 0, [1.0]))
+    bench.lane.tick()
+    assert [batch.lengths.tolist() for batch in bench.engine.batches] == [[1, 2, 2, 2, 2]]
 
 
 def test_a_prompt_beyond_every_budget_runs_alone_all_the_same() -> None:
