@@ -31,8 +31,8 @@ ENDINGS = (None, Ending.END, Ending.MOST, Ending.FULL)
 class Writers:
     """The sink of its own sequences, in a lane that keeps this up: answers to a sink that is this one go to `turn`; the
     commands that come of it are handled at once, their answers are the next turn's, until there are none; then a tick
-    runs. After `begin` and `leave` a turn is due, without answers if there are none; so is one behind every tick, for
-    deadlines.
+    runs. After `begin` and `leave` a turn is due, without answers if there are none; so is one as soon as
+    something is late.
 
     most: texts under way at a time, in rows of the lane's batch; others wait in order.
 
@@ -69,6 +69,10 @@ class Writers:
     def waited(self) -> Waited:
         """How long callers waited for the tokens that were chosen since this was asked last."""
         return self._table.waits.take()
+
+    def late(self, now: float) -> bool:
+        """Whether a deadline may have passed: then a turn is due, though nothing is answered."""
+        return now > self._soonest
 
     def deliver(self, answer: Answer) -> None:
         """Nobody hears what leaves a lane for its own writers: that comes only of one that is broken."""

@@ -222,6 +222,18 @@ def test_a_text_whose_time_is_over_ends_between_ticks(case: Case) -> None:
     assert Ending.LATE in endings and endings <= {Ending.LATE, Ending.END, Ending.FULL}
 
 
+def test_a_text_whose_time_is_over_does_not_wait_until_its_prompt_is_read(case: Case) -> None:
+    bench, sink = Bench(case), Sink()
+    source = (SOURCE,) if case.spec.start else ()
+    bench.post(Generate(sink, (Prompt(np.ones(20, np.int64), source),), 1, Sampling(), 5, (), 130.0, 100.0))
+    bench.lane.tick()
+    assert bench.lane.state.busy and not bench.told
+    bench.clock.now = 131.0
+    bench.lane.tick()
+    assert [text.ending for text in heard(bench.told, sink).values()] == [Ending.LATE]
+    assert not len(bench.lane.state.sequences) and not bench.lane.state.busy
+
+
 def long_step(client: Sink, position: int, tokens: int) -> Step:
     """One that takes several ticks."""
     return Step(
