@@ -217,25 +217,29 @@ class Sampling(_message.Message):
     def __init__(self, temperature: _Optional[float] = ..., top_k: _Optional[int] = ..., top_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class GenerateReply(_message.Message):
-    __slots__ = ("parts",)
-    class Part(_message.Message):
-        __slots__ = ("prompt", "copy", "tokens", "text", "ending", "error")
-        PROMPT_FIELD_NUMBER: _ClassVar[int]
-        COPY_FIELD_NUMBER: _ClassVar[int]
-        TOKENS_FIELD_NUMBER: _ClassVar[int]
-        TEXT_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("prompts", "copies", "lengths", "tokens", "texts", "ends")
+    class End(_message.Message):
+        __slots__ = ("cell", "ending", "error")
+        CELL_FIELD_NUMBER: _ClassVar[int]
         ENDING_FIELD_NUMBER: _ClassVar[int]
         ERROR_FIELD_NUMBER: _ClassVar[int]
-        prompt: int
-        copy: int
-        tokens: _containers.RepeatedScalarFieldContainer[int]
-        text: str
+        cell: int
         ending: Ending
         error: Error
-        def __init__(self, prompt: _Optional[int] = ..., copy: _Optional[int] = ..., tokens: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., ending: _Optional[_Union[Ending, str]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
-    PARTS_FIELD_NUMBER: _ClassVar[int]
-    parts: _containers.RepeatedCompositeFieldContainer[GenerateReply.Part]
-    def __init__(self, parts: _Optional[_Iterable[_Union[GenerateReply.Part, _Mapping]]] = ...) -> None: ...
+        def __init__(self, cell: _Optional[int] = ..., ending: _Optional[_Union[Ending, str]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    COPIES_FIELD_NUMBER: _ClassVar[int]
+    LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    prompts: bytes
+    copies: bytes
+    lengths: bytes
+    tokens: bytes
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    ends: _containers.RepeatedCompositeFieldContainer[GenerateReply.End]
+    def __init__(self, prompts: _Optional[bytes] = ..., copies: _Optional[bytes] = ..., lengths: _Optional[bytes] = ..., tokens: _Optional[bytes] = ..., texts: _Optional[_Iterable[str]] = ..., ends: _Optional[_Iterable[_Union[GenerateReply.End, _Mapping]]] = ...) -> None: ...
 
 class ForkRequest(_message.Message):
     __slots__ = ("model", "version", "tenant", "id", "copies", "incarnation")

@@ -145,8 +145,7 @@ class Client:
 
     async def write(self, model: str, prompts: Prompts = None, **how: Unpack[Writing]) -> list[Piece]:
         """The same texts when all have ended, each whole: prompt after prompt, its copies one after the other."""
-        async with aclosing(self.generate(model, prompts, **how)) as coming:
-            return whole([piece async for piece in coming])
+        return await whole(self._live, self._settings, request(model, (await self.find(model)).spec, prompts, **how))
 
     async def _row_ledger(self, model: str, version: str, tenant: str) -> Ledger:
         """Opened once for all callers, and again once it died."""

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
+import numpy as np
+
 from headrace.errors import HeadraceError
 from headrace.protos import sequences_pb2 as pb
 
 from ..commands import Barrier, Generate, Leave, Prompt
 from ..lane import Lane
 from ..models import Model
-from ..steps import Answer, Ending, Failed, Wrote
-from .drafts import Place
+from ..steps import Answer, Failed, Wrote
+from .drafts import Places
 from .generate_request import sampling_of
 
 
 class Caller(Protocol):
-    """Who hears of each of his texts as it grows, until it has ended."""
+    """Who hears of his texts as they grow, until they have ended."""
 
-    def wrote(self, place: Place, tokens: Sequence[int], text: str, ending: Ending | None) -> None: ...
-    def failed(self, place: Place, error: HeadraceError) -> None: ...
+    def wrote(self, places: Places, wrote: Wrote) -> None: ...
+    def failed(self, places: Places, error: HeadraceError) -> None: ...
     def ended(self, texts: int) -> None: ...
 
 
@@ -35,7 +37,8 @@ class Portion:
     def __init__(self, caller: Caller, model: Model, lane: Lane, prompts: tuple[Prompt, ...], copies: int) -> None:
         self._caller, self._model, self._lane = caller, model, lane
         self._prompts, self._copies = prompts, copies
-        self._open = set(range(len(prompts) * copies))
+        self._places = Places.of([prompt.number for prompt in prompts], copies)
+        self._open = set(range(len(self._places)))
 
     def __repr__(self) -> str:
         return f"Portion(open={len(self._open)})"
@@ -55,7 +58,7 @@ class Portion:
                 self._wrote(answer)
             case Failed(int() as key, None, error) if key in self._open:
                 self._ended([key])
-                self._caller.failed(self._place(key), error)
+                self._caller.failed(self._places.take(np.array([key])), error)
             case _:
                 pass
 
@@ -67,21 +70,15 @@ class Portion:
             self._model.submit(self._lane, Barrier(gone))
 
     def _wrote(self, answer: Wrote) -> None:
-        keys, tokens, start = answer.keys.tolist(), answer.tokens.tolist(), 0
-        rows = zip(keys, answer.lengths.tolist(), answer.texts, answer.endings, strict=True)
-        self._ended([key for key, ending in zip(keys, answer.endings, strict=True) if ending is not None])
-        for key, length, text, ending in rows:
-            self._caller.wrote(self._place(key), tokens[start : start + length], text, ending)
-            start += length
-
-    def _place(self, key: int) -> Place:
-        return self._prompts[key // self._copies].number, key % self._copies
+        if any(answer.endings):
+            ends = zip(answer.keys.tolist(), answer.endings, strict=True)
+            self._ended([key for key, ending in ends if ending is not None])
+        self._caller.wrote(self._places.take(answer.keys), answer)
 
     def _ended(self, keys: Sequence[int]) -> None:
-        if keys:
-            self._open.difference_update(keys)
-            self._model.handled(len(keys))
-            self._caller.ended(len(keys))
+        self._open.difference_update(keys)
+        self._model.handled(len(keys))
+        self._caller.ended(len(keys))
 
     def _gone(self) -> None:
         self._model.handled(len(self._open))

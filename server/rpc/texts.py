@@ -12,9 +12,9 @@ from headrace.spec import ModelSpec
 
 from ..commands import Generate, Prompt
 from ..models import Model
-from ..steps import Ending
+from ..steps import Wrote
 from ..writing.asked import refused
-from .drafts import Drafts, Place
+from .drafts import Drafts, Places
 from .generate_request import Reader, copies_of, most_of, texts_of
 from .pace import Pace
 from .portion import Portion
@@ -54,13 +54,13 @@ class Texts:
         for portion, command in zip(self._portions, commands, strict=True):
             portion.post(command)
 
-    def wrote(self, place: Place, tokens: Sequence[int], text: str, ending: Ending | None) -> None:
-        """What was added to one text."""
-        self._draft(partial(self._drafts.add, place, tokens, text, ending))
+    def wrote(self, places: Places, wrote: Wrote) -> None:
+        """What was added to some texts."""
+        self._draft(partial(self._drafts.add, places, wrote))
 
-    def failed(self, place: Place, error: HeadraceError) -> None:
-        """One text, which has ended with it."""
-        self._draft(partial(self._drafts.fail, place, error))
+    def failed(self, places: Places, error: HeadraceError) -> None:
+        """Some texts, which have ended with it."""
+        self._draft(partial(self._drafts.fail, places, error))
 
     def ended(self, texts: int) -> None:
         self._writing -= texts
@@ -109,8 +109,7 @@ class Texts:
             if isinstance(error, HeadraceError):
                 self._model.handled(copies)
                 self.ended(copies)
-                for copy in range(copies):
-                    self.failed((number, copy), error)
+                self.failed(Places.of([number], copies), error)
 
     def _spread(self, prompts: Sequence[Prompt], copies: int) -> list[Portion]:
         """Over the lanes in turn; all continuations of a prompt in one, where it is read once."""

@@ -21,6 +21,7 @@ from headrace.errors import InvalidInput, Unavailable, UnknownSequence
 from headrace.protos import sequences_pb2 as pb
 
 from .client.fake import Cut, FakeServer
+from .client.told import Cell, reply
 
 
 @contextmanager
@@ -147,8 +148,8 @@ def test_nobody_there() -> None:
 
 
 async def two_pieces(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
-    yield pb.GenerateReply(parts=[pb.GenerateReply.Part(text="a", tokens=[0])])
-    yield pb.GenerateReply(parts=[pb.GenerateReply.Part(text="b", tokens=[1], ending=pb.MOST)])
+    yield reply(Cell(text="a", tokens=[0]))
+    yield reply(Cell(text="b", tokens=[1], ending=pb.MOST))
     if asked.most == 0:
         await asyncio.get_running_loop().create_future()
 

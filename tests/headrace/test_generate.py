@@ -16,6 +16,7 @@ from headrace.generate import generate
 from headrace.protos import sequences_pb2 as pb
 
 from .client.fake import FakeServer
+from .client.told import Cell, reply
 
 
 class Paper(StringIO):
@@ -35,21 +36,16 @@ async def backwards(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply
     for text, ending in (("x{}{}", pb.NOT_ENDED), ("\ny", pb.MOST)):
         for prompt, copy in reversed(places):
             told = text.format(prompt, copy)
-            part = pb.GenerateReply.Part(prompt=prompt, copy=copy, text=told, tokens=[prompt, copy], ending=ending)
-            yield pb.GenerateReply(parts=[part])
+            yield reply(Cell(prompt, copy, told, [prompt, copy], ending))
 
 
 async def second_fails(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
-    yield pb.GenerateReply(
-        parts=[
-            pb.GenerateReply.Part(prompt=1, error=pb.Error(code=pb.MODEL_FAILED, message="not finite")),
-            pb.GenerateReply.Part(prompt=0, text="a", ending=pb.END),
-        ]
-    )
+    failed = pb.Error(code=pb.MODEL_FAILED, message="not finite")
+    yield reply(Cell(1, error=failed), Cell(0, text="a", ending=pb.END))
 
 
 async def fails(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
-    yield pb.GenerateReply(parts=[pb.GenerateReply.Part(error=pb.Error(code=pb.MODEL_FAILED, message="not finite"))])
+    yield reply(Cell(error=pb.Error(code=pb.MODEL_FAILED, message="not finite")))
 
 
 def printed(prompts: list[str], how: Writing, script: Any = backwards, model: str = "letters") -> tuple[Paper, Paper]:
@@ -80,8 +76,8 @@ def test_a_text_has_an_end_though_its_model_knows_none() -> None:
 
     async def script(request: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
         asked.append(request.most)
-        async for reply in backwards(request):
-            yield reply
+        async for told in backwards(request):
+            yield told
 
     printed(["a"], {}, script)
     printed(["a"], {"max_tokens": 7}, script)

@@ -18,31 +18,34 @@ from headrace.protos import sequences_pb2 as pb
 from .fake import FakeServer
 from .running import served
 from .specs import LETTERS, TRANSLATOR
+from .told import Cell, reply
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, 20))
 
 
-def part(prompt: int, copy: int, text: str, ending: pb.Ending = pb.NOT_ENDED, **fields: Any) -> pb.GenerateReply.Part:
+FAILURE = pb.Error(code=pb.MODEL_FAILED, message="not finite")
+
+
+def cell(prompt: int, text: str, ending: pb.Ending = pb.NOT_ENDED) -> Cell:
     tokens = [LETTERS.text.symbols.index(c) for c in text]  # type: ignore[union-attr]
-    return pb.GenerateReply.Part(prompt=prompt, copy=copy, tokens=tokens, text=text, ending=ending, **fields)
+    return Cell(prompt, 0, text, tokens, ending)
 
 
 async def two_texts(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
-    yield pb.GenerateReply(parts=[part(1, 0, "a"), part(0, 0, "b")])
-    yield pb.GenerateReply(parts=[part(1, 0, "b", pb.STOP), part(0, 0, "a")])
-    failure = pb.Error(code=pb.MODEL_FAILED, message="not finite")
-    yield pb.GenerateReply(parts=[part(0, 0, "", error=failure)])
+    yield reply(cell(1, "ab"), cell(0, "b"))
+    yield reply(cell(1, "b"), cell(0, "a"), cell(1, "", pb.STOP))
+    yield reply(Cell(0, error=FAILURE))
 
 
 async def endless(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
-    yield pb.GenerateReply(parts=[part(0, 0, "a")])
+    yield reply(cell(0, "a"))
     await asyncio.get_running_loop().create_future()
 
 
 async def one_failure(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
-    yield pb.GenerateReply(parts=[part(0, 0, "", error=pb.Error(code=pb.MODEL_FAILED, message="not finite"))])
+    yield reply(Cell(0, error=FAILURE))
 
 
 async def full(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
@@ -55,13 +58,14 @@ def test_pieces_come_as_they_are_written() -> None:
         async with served() as (server, client):
             server.writing = two_texts
             coming = [piece async for piece in client.generate("letters", ["a", "b"], max_tokens=3)]
-            assert coming[0] == Piece(1, 0, "a", (0,), None, None)
-            assert [(p.prompt, p.text, p.ending) for p in coming[1:4]] == [
-                (0, "b", None),
-                (1, "b", Ending.STOP),
-                (0, "a", None),
+            assert coming[0] == Piece(1, 0, "ab", (0, 1), None, None)
+            assert [(p.prompt, p.text, p.tokens, p.ending) for p in coming[1:5]] == [
+                (0, "b", (1,), None),
+                (1, "b", (1,), None),
+                (0, "a", (0,), None),
+                (1, "", (), Ending.STOP),
             ]
-            assert isinstance(coming[4].error, ModelFailed) and str(coming[4].error) == "not finite"
+            assert isinstance(coming[5].error, ModelFailed) and str(coming[5].error) == "not finite"
 
     run(test())
 
@@ -73,7 +77,7 @@ def test_whole_texts_come_in_the_order_of_the_prompts() -> None:
             first, second = await client.write("letters", ["a", "b"], max_tokens=3)
             assert (first.prompt, first.text, first.tokens, first.ending) == (0, "ba", (1, 0), None)
             assert isinstance(first.error, ModelFailed)
-            assert second == Piece(1, 0, "ab", (0, 1), Ending.STOP, None)
+            assert second == Piece(1, 0, "abb", (0, 1, 1), Ending.STOP, None)
 
     run(test())
 
@@ -104,8 +108,8 @@ def test_leaving_the_iterator_cancels_the_call() -> None:
 
             async def held(asked: pb.GenerateRequest) -> AsyncIterator[pb.GenerateReply]:
                 begun.set()
-                async for reply in endless(asked):
-                    yield reply
+                async for told in endless(asked):
+                    yield told
 
             server.writing = held
             task = asyncio.create_task(client.write("letters", "a"))

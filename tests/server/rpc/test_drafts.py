@@ -5,67 +5,86 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import ModelFailed, Overloaded
 from headrace.protos import sequences_pb2 as pb
-from headrace.server.rpc.drafts import REPLY, UNREAD, Drafts
-from headrace.server.steps import Ending
+from headrace.server.rpc.drafts import REPLY, UNREAD, Drafts, Places
+from headrace.server.steps import Ending, Wrote
 
-PLACES = st.tuples(st.integers(0, 2), st.integers(0, 1))
-ADDED = st.tuples(PLACES, st.integers(0, 2 * REPLY // 3))
+from .texts import cells, wrote
+
+ALL = Places.of([0, 1, 2], 2)
+ADDED = st.lists(st.tuples(st.integers(0, 5), st.integers(0, REPLY // 4)), min_size=1, max_size=3)
 
 
-@given(st.lists(ADDED | st.none(), max_size=20))
-def test_texts_are_whole_however_they_are_taken(told: list[tuple[tuple[int, int], int] | None]) -> None:
+def added(number: int, grown: list[tuple[int, int]]) -> Wrote:
+    """So many tokens for each of these texts, and a word that none has had before."""
+    lengths = np.array([tokens for _, tokens in grown])
+    texts, nothing = tuple(f"{number} " for _ in grown), tuple(None for _ in grown)
+    return Wrote(
+        np.array([key for key, _ in grown], np.uint32), lengths, np.full(lengths.sum(), number), texts, nothing
+    )
+
+
+@given(st.lists(ADDED | st.none(), max_size=12))
+def test_texts_are_whole_however_they_are_taken(told: list[list[tuple[int, int]] | None]) -> None:
     """None: the caller reads."""
-    drafts, wrote, read = Drafts(), dict[tuple[int, int], str](), dict[tuple[int, int], str]()
-    for number, added in enumerate([*told, None]):
-        if added is None:
+    drafts, whole, read = Drafts(), dict[tuple[int, int], str](), dict[tuple[int, int], str]()
+    for number, grown in enumerate([*told, None]):
+        if grown is None:
             replies = drafts.take()
-            assert not drafts and not drafts.take()
-            for part in (part for reply in replies for part in reply.parts):
-                read[part.prompt, part.copy] = read.get((part.prompt, part.copy), "") + part.text
-            assert all(sum(len(part.tokens) for part in reply.parts) < 2 * REPLY for reply in replies)
-            assert all(reply.parts for reply in replies)
+            assert not drafts and not drafts.take() and all(reply.texts for reply in replies)
+            assert all(len(reply.tokens) < 8 * 2 * REPLY for reply in replies)
+            for cell in cells(*replies):
+                assert set(cell.tokens) <= {int(cell.text)}
+                read[cell.prompt, cell.copy] = read.get((cell.prompt, cell.copy), "") + cell.text
         else:
-            (place, tokens), word = added, f"{number} "
-            drafts.add(place, [number] * tokens, word, None)
-            wrote[place] = wrote.get(place, "") + word
-    assert read == wrote
+            answer = added(number, grown)
+            drafts.add(ALL.take(answer.keys), answer)
+            for key, _ in grown:
+                whole[key // 2, key % 2] = whole.get((key // 2, key % 2), "") + f"{number} "
+    assert read == whole
 
 
 def test_endings_and_errors_come_with_their_texts() -> None:
-    drafts = Drafts()
-    drafts.add((1, 0), [3], "d", None)
-    drafts.fail((0, 1), ModelFailed("not finite"))
-    drafts.add((1, 0), [4, 5], "ef", Ending.LATE)
+    drafts, places = Drafts(), Places.of([7, 3], 2)
+    drafts.add(places.take(np.array([2])), wrote((2, "b", None)))
+    drafts.fail(places.take(np.array([1])), ModelFailed("not finite"))
+    drafts.add(places.take(np.array([0, 2])), wrote((0, "a", None), (2, "ca", Ending.LATE)))
     (reply,) = drafts.take()
-    first, second = reply.parts
-    assert first == pb.GenerateReply.Part(prompt=1, tokens=[3, 4, 5], text="def", ending=pb.LATE)
-    assert (second.prompt, second.copy, second.error.code) == (0, 1, pb.MODEL_FAILED)
-    assert not second.error.HasField("key") and not second.error.HasField("position")
+    heard = [(cell.prompt, cell.copy, cell.text, cell.tokens, cell.ending) for cell in cells(reply)]
+    assert heard == [(3, 0, "b", [1], 0), (7, 1, "", [], 0), (7, 0, "a", [0], 0), (3, 0, "ca", [2, 0], pb.LATE)]
+    (failed, _) = reply.ends
+    assert (failed.cell, failed.error.code, failed.error.message) == (1, pb.MODEL_FAILED, "not finite")
+    assert not failed.error.HasField("key") and not failed.error.HasField("position")
 
 
 def test_what_nobody_reads_is_not_kept_without_end() -> None:
-    drafts = Drafts()
+    drafts, one = Drafts(), Places.of([0], 1)
     with pytest.raises(Overloaded, match="read faster"):
-        for _ in range(UNREAD):
-            drafts.add((0, 0), [1] * 1000, "x", None)
-    assert sum(len(part.tokens) for reply in drafts.take() for part in reply.parts) <= UNREAD
-    drafts.add((0, 0), [1], "x", None)  # there is room again
+        for number in range(UNREAD):
+            drafts.add(one, added(number, [(0, 1000)]))
+    assert UNREAD - 2000 < sum(len(cell.tokens) for cell in cells(*drafts.take())) <= UNREAD
+    drafts.add(one, added(0, [(0, 1)]))  # there is room again
+    with pytest.raises(Overloaded, match="read faster"):
+        drafts.fail(Places.of([0], UNREAD), ModelFailed("so many"))
 
 
 def test_a_text_that_nobody_reads_takes_the_memory_of_its_tokens_and_no_more() -> None:
-    drafts, before, count = Drafts(), resident(), REPLY // 2
-    for _ in range(count):
-        drafts.add((0, 0), [1], "x", None)
-    (reply,) = drafts.take()
+    drafts, one, answer, before = Drafts(), Places.of([0], 1), added(1, [(0, 1)]), resident()
+    for _ in range(UNREAD // 2):
+        drafts.add(one, answer)
     grown = resident() - before
-    assert reply.parts[0].text == "x" * count
-    assert grown < 100 << 20  # a message that keeps what its text was before each token would have 537 MB
+    assert merged_length(drafts.take()) == UNREAD // 2 * len("1 ")
+    assert grown < 50 << 20  # 32 bytes a token; an object for each of its columns would take 200
+
+
+def merged_length(replies: list[pb.GenerateReply]) -> int:
+    return sum(len(text) for reply in replies for text in reply.texts)
 
 
 def resident() -> int:

@@ -20,7 +20,7 @@ from headrace.server.rpc.sequences import SequencesService
 from headrace.server.steps import Ending
 
 from ..fakes import Clock
-from .texts import BARE, LETTERS, MUTE, TRANSLATOR, WritingLane, generate, listening, merged, writer, writing
+from .texts import BARE, LETTERS, MUTE, TRANSLATOR, WritingLane, cells, generate, listening, merged, writer, writing
 
 TEXT = [pb.Prompt(text="ab")]
 
@@ -42,11 +42,11 @@ def test_a_text_comes_as_it_is_written_and_then_counts_no_more() -> None:
             command = await asked(lane)
             lane.say(command, (0, "ca", None))
             reply = await call.read()
-            assert [(p.text, list(p.tokens), p.ending) for p in reply.parts] == [("ca", [2, 0], pb.NOT_ENDED)]
+            assert [(p.text, p.tokens, p.ending) for p in cells(reply)] == [("ca", [2, 0], pb.NOT_ENDED)]
             drained = asyncio.ensure_future(model.answered())
             lane.say(command, (0, "b", Ending.MOST))
             reply = await call.read()
-            assert [(p.text, p.ending) for p in reply.parts] == [("b", pb.MOST)]
+            assert [(p.text, p.ending) for p in cells(reply)] == [("b", pb.MOST)]
             assert await call.read() is grpc.aio.EOF
             await drained
             assert not lane.left
@@ -134,7 +134,7 @@ def test_one_prompt_goes_to_one_lane_and_the_next_to_another() -> None:
     run(test())
 
 
-def test_what_was_not_read_yet_is_merged() -> None:
+def test_what_was_not_read_yet_comes_together() -> None:
     async def test() -> None:
         model, (lane,) = writer()
         async with writing(model) as channel:
@@ -145,7 +145,8 @@ def test_what_was_not_read_yet_is_merged() -> None:
             lane.say(command, (1, "c", Ending.STOP))
             lane.say(command, (0, "", Ending.END))
             (reply,) = [reply async for reply in call]
-            assert [(p.copy, p.text, p.ending) for p in reply.parts] == [(0, "aaa", pb.END), (1, "bbbc", pb.STOP)]
+            assert [p.text for p in cells(reply)] == ["a", "b"] * 3 + ["c", ""]
+            assert merged([reply]) == {(0, 0): ("aaa", pb.END), (0, 1): ("bbbc", pb.STOP)}
 
     run(test())
 
@@ -159,13 +160,10 @@ def test_one_text_fails_and_the_others_go_on() -> None:
             assert [p.number for p in command.prompts] == [0]
             lane.refuse(command, 0, ModelFailed("not finite"))
             lane.refuse(command, 0, ModelFailed("told twice"))
-            parts = [part for reply in [reply async for reply in call] for part in reply.parts]
-            told = {part.prompt: part.error for part in parts}
-            assert {n: e.code for n, e in told.items()} == {
-                0: pb.MODEL_FAILED,
-                1: pb.INVALID_INPUT,
-                2: pb.INVALID_INPUT,
-            }
+            heard = cells(*[reply async for reply in call])
+            told = {cell.prompt: cell.error for cell in heard if cell.error is not None}
+            codes = {0: pb.MODEL_FAILED, 1: pb.INVALID_INPUT, 2: pb.INVALID_INPUT}
+            assert len(heard) == 3 and {n: e.code for n, e in told.items()} == codes
             assert told[0].message == "not finite" and "'?'" in told[1].message and "both" in told[2].message
             await model.answered()
 
@@ -241,7 +239,7 @@ def test_a_server_that_stops_ends_what_it_does_not_wait_for_any_longer() -> None
             call = generate(channel, TEXT)
             lane.say(await asked(lane), (0, "a", None))
             service.finish()
-            assert [part.text for part in (await call.read()).parts] == ["a"]
+            assert [cell.text for cell in cells(await call.read())] == ["a"]
             with pytest.raises(grpc.aio.AioRpcError, match="shutting down") as ended:
                 await call.read()
             assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -316,11 +314,9 @@ def test_what_is_wrong_with_a_prompt_is_told_in_its_place(spec: Any, prompt: pb.
         model, _ = writer(spec)
         async with writing(model) as channel:
             (reply,) = [reply async for reply in generate(channel, [prompt], model=spec.name, copies=2)]
-            assert [(p.prompt, p.copy, p.error.code) for p in reply.parts] == [
-                (0, 0, pb.INVALID_INPUT),
-                (0, 1, pb.INVALID_INPUT),
-            ]
-            assert word in reply.parts[0].error.message
+            assert [(p.prompt, p.copy) for p in cells(reply)] == [(0, 0), (0, 1)]
+            assert [end.error.code for end in reply.ends] == [pb.INVALID_INPUT] * 2
+            assert all(word in end.error.message for end in reply.ends)
             await model.answered()
 
     run(test())

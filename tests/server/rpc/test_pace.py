@@ -14,7 +14,7 @@ from headrace.server.rpc.pace import APART, Pace
 from headrace.server.rpc.texts import Texts
 from headrace.server.steps import Ending
 
-from .texts import LETTERS, writer
+from .texts import LETTERS, cells, writer
 
 
 @pytest.mark.parametrize(("calls", "seconds"), [(1, None), (8, None), (9, 9 * APART), (100, 100 * APART)])
@@ -53,12 +53,12 @@ def test_what_comes_in_a_pause_is_sent_behind_it_in_one() -> None:
             sending = asyncio.create_task(begun(model).send(write, pace))
             lane.say(lane.asked[0], (0, "a", None))
             await paused.wait()
-            assert [part.text for reply in sent for part in reply.parts] == ["a"]
+            assert [cell.text for cell in cells(*sent)] == ["a"]
             lane.say(lane.asked[0], (0, "b", None))
             lane.say(lane.asked[0], (0, "c", Ending.END))
             go_on.set()
             await sending
-        assert [part.text for reply in sent for part in reply.parts] == ["a", "bc"]
+        assert [[cell.text for cell in cells(reply)] for reply in sent] == [["a"], ["b", "c"]]
 
     asyncio.run(asyncio.wait_for(test(), 20))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -58,13 +59,18 @@ class WritingLane(ScriptedLane):
 
     def say(self, asked: Generate, *rows: tuple[int, str, Ending | None]) -> None:
         """(key, what was added, ending) of some texts, in one answer."""
-        texts = [text for _, text, _ in rows]
-        tokens = np.array([LETTERS.text.symbols.index(c) for c in "".join(texts)], np.int64)  # type: ignore[union-attr]
-        lengths, keys = np.array([len(text) for text in texts]), np.array([key for key, _, _ in rows], np.uint32)
-        self.deliver([(asked.sink, Wrote(keys, lengths, tokens, tuple(texts), tuple(e for *_, e in rows)))])
+        self.deliver([(asked.sink, wrote(*rows))])
 
     def refuse(self, asked: Generate, key: int, error: HeadraceError) -> None:
         self.deliver([(asked.sink, Failed(key, None, error))])
+
+
+def wrote(*rows: tuple[int, str, Ending | None]) -> Wrote:
+    """(key, what was added, ending) of some texts."""
+    texts = [text for _, text, _ in rows]
+    tokens = np.array([LETTERS.text.symbols.index(c) for c in "".join(texts)], np.int64)  # type: ignore[union-attr]
+    lengths, keys = np.array([len(text) for text in texts]), np.array([key for key, _, _ in rows], np.uint32)
+    return Wrote(keys, lengths, tokens, tuple(texts), tuple(ending for *_, ending in rows))
 
 
 @asynccontextmanager
@@ -109,10 +115,41 @@ async def fork(channel: grpc.aio.Channel, **fields: Any) -> pb.ForkReply:
     return reply
 
 
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What a reply says of one text."""
+
+    prompt: int
+    copy: int
+    text: str
+    tokens: list[int]
+    ending: int
+    error: pb.Error | None
+
+
+def cells(*replies: pb.GenerateReply) -> list[Cell]:
+    """What they say, in order."""
+    return [cell for reply in replies for cell in _cells(reply)]
+
+
+def _cells(reply: pb.GenerateReply) -> Iterator[Cell]:
+    ends, lengths = {end.cell: end for end in reply.ends}, np.frombuffer(reply.lengths, "<i8")
+    assert len(ends) == len(reply.ends) and all(cell < len(lengths) for cell in ends)
+    tokens = np.split(np.frombuffer(reply.tokens, "<i8"), np.cumsum(lengths))
+    assert not len(tokens.pop())
+    places = np.frombuffer(reply.prompts, "<u4"), np.frombuffer(reply.copies, "<u4")
+    rows = zip(*(column.tolist() for column in places), reply.texts, tokens, strict=True)
+    for number, (prompt, copy, text, own) in enumerate(rows):
+        end = ends.get(number, pb.GenerateReply.End())
+        error = end.error if end.HasField("error") else None
+        yield Cell(prompt, copy, text, own.tolist(), end.ending, error)
+
+
 def merged(replies: Sequence[pb.GenerateReply]) -> dict[tuple[int, int], tuple[str, int]]:
     """(prompt, copy) → its whole text and ending."""
     found: dict[tuple[int, int], tuple[str, int]] = {}
-    for part in (part for reply in replies for part in reply.parts):
-        text, _ = found.get((part.prompt, part.copy), ("", 0))
-        found[part.prompt, part.copy] = text + part.text, part.ending
+    for cell in cells(*replies):
+        text, ended = found.get((cell.prompt, cell.copy), ("", pb.NOT_ENDED))
+        assert ended == pb.NOT_ENDED
+        found[cell.prompt, cell.copy] = text + cell.text, cell.ending
     return found
