@@ -19,7 +19,7 @@ from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, find_named, open_sequence
 from .state import State, no_cells, wants_reply_kept
-from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds
+from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds, occurs
 from .straight import straight_on, together
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Admission:
         numbers, told = find_named(self.state, command, now)
         steps, found = command.steps.numbered(numbers), numbers >= 0
         answers = told + self._admit(self._placed(steps.take(found)), now)
-        if np.count_nonzero(ends := command.ends & found):
+        if occurs(ends := command.ends & found):
             failed = [
                 a.key for sink, a in answers if sink is steps.sink and isinstance(a, Failed) and a.key is not None
             ]
@@ -185,7 +185,7 @@ class Admission:
     def _placed(self, steps: Steps) -> Steps:
         """Rows that go wherever their sequences stand now say where that is."""
         anywhere = steps.positions == NEXT
-        if not np.count_nonzero(anywhere):
+        if not occurs(anywhere):
             return steps
         return steps.placed(np.where(anywhere, self.state.sequences.expected[steps.numbers], steps.positions))
 

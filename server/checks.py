@@ -11,7 +11,7 @@ from headrace.errors import HeadraceError, InvalidInput, SequenceFull
 from headrace.ragged import starts
 from headrace.spec import Chunk, Input, ModelSpec
 
-from .steps import Array, Rows, Steps, single
+from .steps import Array, Rows, Steps, holds, occurs, single
 
 Mask = NDArray[np.bool_]
 Problem = tuple[Mask, InvalidInput]
@@ -34,9 +34,9 @@ def endings(spec: ModelSpec, steps: Steps) -> Iterator[tuple[Mask, HeadraceError
     Positions are the sequences' own. One way at most: chunks of `exactly` and caches do not go together.
     """
     exactly = spec.chunk.exactly
-    if exactly is not None and np.count_nonzero(over := steps.positions % exactly != 0):
+    if exactly is not None and occurs(over := steps.positions % exactly != 0):
         yield over, _was_shorter(exactly)
-    elif spec.longest is not None and np.count_nonzero(over := steps.positions + steps.lengths > spec.longest):
+    elif spec.longest is not None and occurs(over := steps.positions + steps.lengths > spec.longest):
         yield over, SequenceFull(f"a sequence of {spec.name} has at most {spec.longest} time steps; begin another one")
 
 
@@ -49,8 +49,8 @@ def _was_shorter(exactly: int) -> InvalidInput:
 def _lengths_fit(chunk: Chunk, lengths: Rows) -> bool:
     """Whether the model takes every step, as far as its length goes."""
     if chunk.exactly is not None and not chunk.padded_end:
-        return not np.count_nonzero(lengths != chunk.exactly)
-    return single(lengths) or not np.count_nonzero((lengths < 1) | (lengths > chunk.longest))
+        return holds(lengths == chunk.exactly)
+    return single(lengths) or not occurs((lengths < 1) | (lengths > chunk.longest))
 
 
 def _lengths(spec: ModelSpec, lengths: Rows) -> Iterator[Problem]:
@@ -69,11 +69,11 @@ def _lengths(spec: ModelSpec, lengths: Rows) -> Iterator[Problem]:
 def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
-        if np.count_nonzero(finite) < finite.size:
+        if not holds(finite):
             yield _rows_with(~finite, lengths), InvalidInput(f"{given.name} holds NaN or infinity; send finite numbers")
     elif given.vocabulary is not None:
         outside = (values < 0) | (values >= given.vocabulary)
-        if np.count_nonzero(outside):
+        if occurs(outside):
             message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; use the model's symbols"
             yield _rows_with(outside, lengths), InvalidInput(message)
 

@@ -12,7 +12,7 @@ from headrace.errors import HeadraceError, ModelFailed
 from .batch import Outcome
 from .sequences import FRESH
 from .state import State
-from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, pack
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, holds, occurs, pack
 
 
 def commit(state: State, pieces: Sequence[Steps], write: Rows, outcome: Outcome, now: float) -> Answers:
@@ -22,7 +22,7 @@ def commit(state: State, pieces: Sequence[Steps], write: Rows, outcome: Outcome,
     """
     if not pieces:
         return []
-    if np.count_nonzero(outcome.sound) == len(write):
+    if holds(outcome.sound):
         return _apply(state, pieces, write, outcome.outputs, now)
     sound, failed = _sorted(pieces, outcome.sound)
     if pieces[0].numbers[0] != STATELESS:
@@ -70,16 +70,15 @@ def _swap_slots(state: State, numbers: Array, write: Rows) -> None:
     old = state.sequences.slot[numbers]
     state.sequences.slot[numbers] = write
     held = old != FRESH
-    state.slots.give(old if np.count_nonzero(held) == len(old) else old[held])
+    state.slots.give(old if holds(held) else old[held])
 
 
 def _keep(state: State, pieces: Sequence[Steps], numbers: Array, ends: Rows, outputs: Outputs) -> None:
     """Of the steps that may be sent again; ends [rows]: the positions behind them."""
     kept = pack(pieces, "acked") != NEVER_AGAIN
-    count = np.count_nonzero(kept)
-    if count == len(kept):
+    if holds(kept):
         state.kept.keep(numbers, ends, outputs)
-    elif count:
+    elif occurs(kept):
         state.kept.keep(numbers[kept], ends[kept], outputs.take(kept))
 
 

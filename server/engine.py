@@ -22,7 +22,7 @@ from .pieces import Piece
 from .placement import described, strays
 from .prepared import Calls
 from .sequences import FRESH
-from .steps import Array, Outputs, Rows
+from .steps import Array, Outputs, Rows, holds
 
 PROVIDERS: dict[Device, list[str | tuple[str, dict[str, str]]]] = {
     "CPU": ["CPUExecutionProvider"],
@@ -69,7 +69,7 @@ class OnnxEngine:
         cells = call.results.cells
         sound = np.ones(len(batch), np.bool_) if self._watch is None else self._watch.sound(cells[-1], batch.write)
         # The next call writes where this one did.
-        outputs = Outputs(tuple(y.copy() for y in cells[: len(self._timed)]), self._timed, batch.lengths)
+        outputs = Outputs(tuple([y.copy() for y in cells[: len(self._timed)]]), self._timed, batch.lengths)
         return Outcome(outputs, sound, took)
 
     def arena(self, state: str) -> Array:
@@ -136,7 +136,7 @@ class Watch:
     def sound(self, sums: Array, slots: Rows) -> NDArray[np.bool_]:
         """[rows] whether the state in the row's slot is finite, as it is if its sum is; large cells may have none."""
         sound = np.isfinite(sums)
-        if np.count_nonzero(sound) < len(sound):
+        if not holds(sound):
             doubtful = np.flatnonzero(~sound)
             sound[doubtful] = self._finite(slots[doubtful])
         return sound

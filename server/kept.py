@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headrace.spec import Output
 
-from .steps import NEVER_AGAIN, Array, Outputs, Rows, same
+from .steps import NEVER_AGAIN, Array, Outputs, Rows, holds, occurs, same
 
 #: At most so many steps, and so many bytes unless it is a single one, wait for acknowledgement in a sequence.
 MOST_STEPS = 8
@@ -77,7 +77,7 @@ class Kept:
         more = int(np.add.reduce(sizes))
         if self.total + more > self.most_bytes:
             fits &= self.total + np.cumsum(np.where(fits, sizes, 0)) <= self.most_bytes
-        if np.count_nonzero(fits) < len(fits):
+        if not holds(fits):
             self.reserve(numbers[fits], lengths[fits])
             return fits
         self.count[numbers], self.size[numbers] = count + 1, size + sizes
@@ -108,7 +108,7 @@ class Kept:
         inside = (self._end[numbers] == EMPTY) & (outputs.lengths == 1)
         if not self._celled:
             inside[:] = False
-        if np.count_nonzero(inside) < len(inside):
+        if not holds(inside):
             self._keep_others(numbers[~inside], ends[~inside], outputs.take(~inside))
             numbers, ends, outputs = numbers[inside], ends[inside], outputs.take(inside)
         self._end[numbers] = ends
@@ -118,7 +118,7 @@ class Kept:
     def acknowledge(self, numbers: Array, upto: Rows) -> None:
         """Forgets each sequence's replies that end at or before `upto` [rows]; numbers differ from each other."""
         done = self._end[numbers] <= upto
-        if np.count_nonzero(done):
+        if occurs(done):
             self._empty(numbers[done])
         if self._others:
             for number, position in zip(numbers.tolist(), upto.tolist(), strict=True):

@@ -19,7 +19,7 @@ from headrace.spec import ModelSpec
 
 from .batch import Batch
 from .state import State
-from .steps import Answers, Failed, Stepped, Steps, holds, pack
+from .steps import Answers, Failed, Stepped, Steps, pack
 from .writing.waits import Waited
 from .writing.writers import Writers
 
@@ -129,8 +129,9 @@ class LaneMeter:
         for piece in pieces:
             step.observe(now - piece.arrived, len(piece))
             tokens += piece.tokens
-        self.counters["steps"] += np.count_nonzero(sound)
-        self.counters["tokens"] += tokens if holds(sound) else int(pack(pieces, "lengths")[sound].sum())
+        applied = int(np.count_nonzero(sound))
+        self.counters["steps"] += applied
+        self.counters["tokens"] += tokens if applied == len(sound) else int(pack(pieces, "lengths")[sound].sum())
 
     def wrote(self, waited: Waited) -> None:
         """Tokens that were chosen together have mostly waited equally long."""

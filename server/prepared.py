@@ -16,7 +16,7 @@ from .batch import Batch
 from .device import Device
 from .graph import READ, SUMS, WRITE, Wrapped, arena_in, arena_out
 from .memory import Block, Cells, block, layout, view
-from .steps import Array, Rows
+from .steps import Array, Rows, occurs
 
 KEPT = 256
 """Prepared calls of one engine; ticks of up to so many rows, each of one step, recur."""
@@ -82,10 +82,9 @@ class Call:
             np.copyto(place, values, casting="equiv")
         if self.slots is not None:
             read, write = self.given.cells[self.slots : self.slots + 2]
-            np.copyto(read, batch.read)
-            if np.count_nonzero(batch.fresh):
-                np.copyto(read, initial, where=batch.fresh)
-            np.copyto(write, batch.write)
+            read[:], write[:] = batch.read, batch.write
+            if occurs(batch.fresh):
+                read[batch.fresh] = initial
         self.given.block.push(self.given.size)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .cost import Cost
 from .parked import Parked, Row, alone, position_of
-from .steps import Rows, Sink, Steps
+from .steps import Rows, Sink, Steps, holds, occurs
 
 MOST_PROMPTS = 8
 """Times the bound on time steps of longer rows, where few others wait for each tick: many prompts at once are read
@@ -113,8 +113,10 @@ class Scheduler:
         """Parts of rows that may share a piece."""
         if self._equal_lengths:
             return _by_length(steps)
+        if not self._apart:
+            return [steps]
         single = steps.lengths == 1
-        if not self._apart or not 0 < np.count_nonzero(single) < len(steps):
+        if holds(single) or not occurs(single):
             return [steps]
         return [steps.take(single), steps.take(~single)]
 

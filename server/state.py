@@ -19,7 +19,7 @@ from .scheduler import Scheduler
 from .sequences import FreeList, Sequences
 from .similar import Similar, suits
 from .starts import Starts
-from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Closed, Failed, Rows, Sink, Steps, failures
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Closed, Failed, Rows, Sink, Steps, failures, occurs
 from .underway import Underway, cuts
 
 
@@ -113,7 +113,7 @@ class State:
     def close_due(self, numbers: Array) -> Answers:
         """Sequences that were to close and have nothing pending any more do so."""
         closing = self.sequences.closing[numbers]
-        if not np.count_nonzero(closing):
+        if not occurs(closing):
             return []
         due = closing & (self.sequences.pending[numbers] == 0)
         told = [self.remove(number, CLOSED) for number in numbers[due].tolist()]

@@ -15,7 +15,7 @@ from headrace.spec import ModelSpec
 
 from .checks import problems
 from .state import State
-from .steps import Array, Rows, Steps, holds, pack, same, single
+from .steps import Array, Rows, Steps, holds, occurs, pack, same, single
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def straight_on(spec: ModelSpec, state: State, numbers: Array, positions: Rows, 
     return (
         _plain(spec)
         and same(state.sequences.expected[numbers], positions)
-        and not np.count_nonzero(state.sequences.closing[numbers])
+        and not occurs(state.sequences.closing[numbers])
         and single(lengths)
         and state.kept.pass_on(numbers, acked)
     )

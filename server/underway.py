@@ -19,7 +19,7 @@ from headrace.spec import ModelSpec, Output
 
 from .batch import Batch, Grown, Outcome
 from .sequences import FRESH, FreeList, Sequences
-from .steps import Array, Outputs, Rows, Steps
+from .steps import Array, Outputs, Rows, Steps, occurs
 
 #: Columns of the rows under way. Of the step: its sequence and `Steps` columns, and the time step of its piece's values
 #: with which it begins. Of the work: how many time steps are done, and the slot where the state lies meanwhile; FRESH
@@ -89,7 +89,7 @@ class Underway:
 
     def holds(self, number: int) -> bool:
         """Whether a step of the sequence is under way."""
-        return bool(np.count_nonzero(self._places[NUMBER] == number))
+        return occurs(self._places[NUMBER] == number)
 
     def enter(self, pieces: Sequence[Steps]) -> list[Steps]:
         """All rows of the pieces with long ones begin; returns the other pieces."""
@@ -139,7 +139,7 @@ class Underway:
     def withdraw(self, number: int, position: int, slots: FreeList) -> list[Steps]:
         """Takes out the sequence's step, if it begins there, and gives back its slot."""
         here = (self._places[NUMBER] == number) & (self._places[POSITION] == position)
-        if not np.count_nonzero(here):
+        if not occurs(here):
             return []
         (at,) = np.flatnonzero(here).tolist()
         step = self._piece([at])
@@ -156,7 +156,7 @@ class Underway:
         return steps
 
     def _cuts(self, piece: Steps) -> bool:
-        return bool(np.count_nonzero(piece.lengths > self._part))
+        return occurs(piece.lengths > self._part)
 
     def _begin(self) -> None:
         """Memory for the outputs of the rows that entered: where it is not to be had, this tick fails, and no more."""
