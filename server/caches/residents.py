@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..memory import release
 from ..steps import Array, Rows
 from .cells import Cells, Parked, cut
 from .kinds import Layout
@@ -26,7 +27,7 @@ class Residents:
     """Mutable: the places, the cells, and `_parked`, those of sequences without a hot row, by number.
 
     And for what pays: `_paged`, bytes of the pages that each hot row may have; `_waste`, bytes that could have been
-    moved while ticks went over idle rows.
+    moved while ticks went over idle rows; `_freed`, bytes of ordinary memory that was let go and not taken since.
     """
 
     def __init__(self, layout: Layout, rows: int) -> None:
@@ -34,7 +35,7 @@ class Residents:
         self._layout, self._parked = layout, dict[int, Parked]()
         self._filled = any(kind.filled for kind in layout.kinds)
         self._windows = [k for k, kind in enumerate(layout.kinds) if kind.kept]
-        self._paged, self._waste = np.zeros(rows, np.int64), 0
+        self._paged, self._waste, self._freed = np.zeros(rows, np.int64), 0, 0
 
     def enter(self, numbers: Rows, past: Rows, lengths: Rows) -> Rows:
         """[rows] a hot row for each sequence, its first `past` cells in it, and room behind them for `lengths` more.
@@ -94,9 +95,12 @@ class Residents:
         for number in numbers:
             if number < len(self.places.row):
                 self._leave(number)
-                self._parked.pop(number, None)
+                self._freed += _size(self._parked.pop(number, None))
                 self.places.forget(number)
         self._trim()
+        if self._freed > SPARE_BYTES:
+            release()
+            self._freed = 0
 
     def finite(self, number: int, begin: int, end: int) -> bool:
         """Whether the cells of these time steps are, of a sequence that has a hot row."""
@@ -151,7 +155,8 @@ class Residents:
             self.cells.put(move.row, parked, self._counts(move.number, int(self.places.held[move.number])))
 
     def _park(self, number: int, row: int) -> None:
-        self._parked[number] = self.cells.taken(row, self._counts(number, int(self.places.held[number])))
+        self._parked[number] = parked = self.cells.taken(row, self._counts(number, int(self.places.held[number])))
+        self._freed = max(0, self._freed - _size(parked))
         self._paged[row] = max(self._paged[row], self._bytes_of(number))
 
     def _leave(self, number: int) -> None:
@@ -204,6 +209,11 @@ class Residents:
         """Of its cells in use."""
         counts = self._counts(number, int(self.places.held[number]))
         return sum(counts[kind] * self._layout.kinds[kind].cell_bytes for kind in self._layout.of)
+
+
+def _size(parked: Parked | None) -> int:
+    """Bytes."""
+    return 0 if parked is None else sum(cells.nbytes for cells in parked.cells)
 
 
 def extent(rows: Rows) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from headrace.server.caches.places import NOWHERE
 from headrace.server.caches.residents import ALIGNED, IDLE_BYTES, MOVE_BYTES, SPARE_BYTES, Residents
 
 from .graphs import Case
+from .test_cells import resident
 
 WINDOW = Case(heads=8, kv_heads=4, width=16, window=5)
 
@@ -139,3 +140,18 @@ def test_whoever_was_never_there_is_forgotten_too() -> None:
     of = residents()
     of.forget([5])
     assert of.bytes == 0
+
+
+def test_ordinary_memory_goes_back_to_the_system_though_some_of_it_is_in_use() -> None:
+    of = residents(Case(heads=8, kv_heads=8, width=64), rows=2)
+    last, before = (
+        2 * SPARE_BYTES // (16 * of.cells.tensors[0].cells[0, :, 0].nbytes * len(of.cells.tensors)),
+        resident(),
+    )
+    for number in range(0, last + 1, 2):
+        write(of, [number, number + 1], 0, 16)
+    held = resident() - before
+    of.forget(range(last))
+    assert held > 3 * SPARE_BYTES // 2 and resident() - before < held / 2
+    write(of, [last], 16)
+    assert steps(of, last) == [last * 1000 + time for time in range(17)]
