@@ -25,7 +25,14 @@ def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
     if not _lengths_fit(spec.chunk, steps.lengths):
         yield from _lengths(spec, steps.lengths)
     for given, values in zip(spec.inputs, steps.values, strict=True):
-        yield from _values(given, values, steps.lengths)
+        if wrong := _wrong(given, values):
+            cells, message = wrong
+            yield _rows_with(cells, steps.lengths), InvalidInput(message)
+
+
+def values_fit(spec: ModelSpec, steps: Steps) -> bool:
+    """Whether the model takes every cell of the steps' values."""
+    return not any(_wrong(*pair) for pair in zip(spec.inputs, steps.values, strict=True))
 
 
 def endings(spec: ModelSpec, steps: Steps) -> Iterator[tuple[Mask, HeadraceError]]:
@@ -66,16 +73,16 @@ def _lengths(spec: ModelSpec, lengths: Rows) -> Iterator[Problem]:
         yield from _broken(lengths != exactly, f"{spec.name} takes steps of exactly {exactly} time steps")
 
 
-def _values(given: Input, values: Array, lengths: Rows) -> Iterator[Problem]:
+def _wrong(given: Input, values: Array) -> tuple[NDArray[np.bool_], str] | None:
+    """Which cells [tokens, ...] no model takes, and what to tell of them; None if there are none."""
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
-        if not holds(finite):
-            yield _rows_with(~finite, lengths), InvalidInput(f"{given.name} holds NaN or infinity; send finite numbers")
-    elif given.vocabulary is not None:
-        outside = (values < 0) | (values >= given.vocabulary)
-        if occurs(outside):
-            message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; use the model's symbols"
-            yield _rows_with(outside, lengths), InvalidInput(message)
+        return None if holds(finite) else (~finite, f"{given.name} holds NaN or infinity; send finite numbers")
+    if given.vocabulary is None:
+        return None
+    outside = (values < 0) | (values >= given.vocabulary)
+    message = f"{given.name} holds a token id outside 0 to {given.vocabulary - 1}; use the model's symbols"
+    return (outside, message) if occurs(outside) else None
 
 
 def _rows_with(bad: Array, lengths: Rows) -> Mask:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import ParamSpec, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from .writing.waits import Waited
 from .writing.writers import Writers
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 #: Idle sequences are looked for this often, in seconds.
 EXPIRY_INTERVAL = 1.0
@@ -83,7 +85,7 @@ class Lane:
         self._stopping = False
         self.broken = False
         self._expire_at = clock() + EXPIRY_INTERVAL
-        contained(lambda: meter.watch(self.state, self._writers))
+        contained(meter.watch, self.state, self._writers)
         self._thread = Thread(target=self._loop, name=f"lane {spec.name}/{version}", daemon=True)
 
     def __repr__(self) -> str:
@@ -115,10 +117,11 @@ class Lane:
     def tick(self) -> None:
         """One turn of the loop: the central act of the server."""
         began, underway = self._clock(), self.state.underway
-        self._answers += self._work.begin()
+        if self.state.starts:
+            self._answers += self._work.begin()
         turn = self.state.scheduler.next(began, len(underway), underway.tokens)
         self._work.rows = [*turn.late, *turn.run]
-        contained(lambda: self._meter.started(turn.run, began))
+        contained(self._meter.started, turn.run, began)
         for late in turn.late:
             self._answers += self.state.fail(late, too_late())
         self._work.rows = underway.enter(turn.run) if turn.long else turn.run
@@ -129,8 +132,8 @@ class Lane:
         self._send()
 
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        contained(lambda: self._meter.ran(batch, seconds, outcome.compute_cpu))
-        contained(lambda: self._meter.settled(self._work.rows, outcome.sound, self._clock()))
+        contained(self._meter.ran, batch, seconds, outcome.compute_cpu)
+        contained(self._meter.settled, self._work.rows, outcome.sound, self._clock())
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
@@ -273,24 +276,24 @@ class Lane:
         answers = self._admission.expire(now)
         gone = live - len(self.state.sequences)
         self._expire_at = now + (EXPIRY_INTERVAL if gone < MOST_EXPIRED else 0.0)
-        contained(lambda: self._meter.expired(gone))
+        contained(self._meter.expired, gone)
         return answers
 
     def _send_admitted(self) -> None:
         if self._answers:
-            contained(lambda: self._meter.admitted(self._answers))
+            contained(self._meter.admitted, self._answers)
             self._send()
 
     def _send(self) -> None:
         answers, self._answers = self._answers, []
         if answers:
-            contained(lambda: self._meter.answered(answers))
+            contained(self._meter.answered, answers)
             self._reply(answers)
 
 
-def contained(act: Callable[[], object]) -> None:
+def contained(act: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
     """What is not worth a lane: its failure is logged, and no more."""
     try:
-        act()
+        act(*args, **kwargs)
     except Exception:
         log.exception("the lane goes on without this")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .cost import Cost
 from .parked import Parked, Row, alone, position_of
-from .steps import Rows, Sink, Steps, holds, occurs
+from .steps import Rows, Sink, Steps, holds, least, occurs
 
 MOST_PROMPTS = 8
 """Times the bound on time steps of longer rows, where few others wait for each tick: many prompts at once are read
@@ -236,7 +236,7 @@ class Scheduler:
 
     def _waiting(self, steps: Steps) -> Waiting:
         rows, tokens = len(steps), steps.tokens
-        soonest = float(np.minimum.reduce(steps.deadlines, initial=np.inf))
+        soonest = least(steps.deadlines) if rows else np.inf
         counted = tokens if tokens == rows else int(np.add.reduce(self._counted(steps.lengths)))
         long = counted < tokens
         return Waiting(steps, rows, 0 if self._apart and tokens == rows else counted, soonest, long)

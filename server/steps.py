@@ -231,6 +231,16 @@ def occurs(mask: NDArray[np.bool_]) -> bool:
     return 1 in mask.tobytes()
 
 
+def least(column: Array) -> Any:
+    """The smallest of at least one cell; `min`, which goes through Python, takes five times as long for a frame's."""
+    return column.item(column.argmin())
+
+
+def most(column: Array) -> Any:
+    """The largest of at least one cell."""
+    return column.item(column.argmax())
+
+
 def same(column: Array, other: Array) -> bool:
     """Whether two columns are equal, cell by cell."""
     return holds(column == other)

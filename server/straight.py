@@ -13,7 +13,7 @@ import numpy as np
 
 from headrace.spec import ModelSpec
 
-from .checks import problems
+from .checks import values_fit
 from .state import State
 from .steps import Array, Rows, Steps, holds, occurs, pack, same, single
 
@@ -88,13 +88,13 @@ def go_on(spec: ModelSpec, state: State, steps: Steps, now: float) -> bool:
 def _of_one_step_each(frames: Sequence[Steps]) -> bool:
     """Whether the rows have one time step each, and the frames different callers: one's second frame mostly goes on
     where its first ends."""
-    return len({id(frame.sink) for frame in frames}) == len(frames) and all(single(frame.lengths) for frame in frames)
+    return len({id(frame.sink) for frame in frames}) == len(frames) and single(pack(frames, "lengths"))
 
 
 def _allowed(spec: ModelSpec, frames: Sequence[Steps]) -> bool:
-    """Whether the spec allows every row. Not if that cannot be told, for then each frame is asked by itself."""
+    """Whether the spec allows all values. Not if that cannot be told, for then each frame is asked by itself."""
     try:
-        return not any(any(problems(spec, frame)) for frame in frames)
+        return all(values_fit(spec, frame) for frame in frames)
     except Exception:
         log.exception("frames could not be checked together")
         return False

@@ -13,7 +13,7 @@ from headrace.errors import HeadraceError, InvalidInput
 from headrace.protos import sequences_pb2 as pb
 from headrace.spec import Input, ModelSpec
 
-from ..steps import Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps
+from ..steps import Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps, least
 from .cells import CELLS, KEYS, POSITIONS, TIMES
 from .errors import error_code, message, milliseconds
 from .usual import no_deadlines, no_numbers, single
@@ -63,7 +63,7 @@ def _lengths(cells: bytes) -> tuple[Rows, int]:
 
 def placed(steps: Steps) -> tuple[Steps, list[Failed]]:
     """The rows whose positions can be meant, and what the others hear: below 0 the lanes have words of their own."""
-    if steps.positions.min() >= 0:
+    if least(steps.positions) >= 0:
         return steps, []
     wrong = steps.positions < 0
     error = InvalidInput("a step's position counts the time steps before it: 0 or more")

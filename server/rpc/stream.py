@@ -18,7 +18,7 @@ from ..commands import Barrier, Cancel, Close, Leave, Mode, Open, Step
 from ..gate import Gate, weight
 from ..lane import Lane
 from ..models import Model, Models
-from ..steps import Answer, Closed, Failed, Stepped, Steps, steps_answered
+from ..steps import Answer, Closed, Failed, Stepped, Steps, least, most, steps_answered
 from .frames import (
     Malformed,
     failed_rows,
@@ -215,21 +215,21 @@ class Stream:
         if not len(columns.keys):
             return
         codes = self._keys.lookup(columns.keys)
-        least, most = int(codes.min()), int(codes.max())
-        if least < 0:
+        lowest, highest = least(codes), most(codes)
+        if lowest < 0:
             self._unopened(columns.keys[codes < 0], columns.positions[codes < 0])
-            if most < 0:
+            if highest < 0:
                 return
-        model = self._keys.route(most).model
+        model = self._keys.route(highest).model
         try:
             rows = read_steps(steps, columns, model.spec, self, self._clock())
         except InvalidInput as error:
             self._say(*failed_rows(columns.keys[codes >= 0], columns.positions[codes >= 0], error))
             return
-        if least == most:  # as most frames: all its rows go one way
-            self._submit(self._keys.route(most), model, rows)
+        if lowest == highest:  # as most frames: all its rows go one way
+            self._submit(self._keys.route(highest), model, rows)
             return
-        for code in range(most + 1):
+        for code in range(highest + 1):
             self._submit(self._keys.route(code), model, rows.take(codes == code))
 
     def _submit(self, route: Route, model: Model, steps: Steps) -> None:
