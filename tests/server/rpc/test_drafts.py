@@ -63,6 +63,17 @@ def test_endings_and_errors_come_with_their_texts() -> None:
     assert not failed.error.HasField("key") and not failed.error.HasField("position")
 
 
+def test_texts_are_found_by_their_keys_also_the_only_one() -> None:
+    assert taken(Places.of([4], 1), 0) == [(4, 0)]
+    assert taken(Places.of([4], 1), 0, 0) == [(4, 0)] * 2
+    assert taken(Places.of([7, 3], 3), 5, 0, 3) == [(3, 2), (7, 0), (3, 0)]
+
+
+def taken(places: Places, *keys: int) -> list[tuple[int, int]]:
+    found = places.take(np.array(keys, np.uint32))
+    return list(zip(found.prompts.tolist(), found.copies.tolist(), strict=True))
+
+
 def test_what_nobody_reads_is_not_kept_without_end() -> None:
     drafts, one = Drafts(), Places.of([0], 1)
     with pytest.raises(Overloaded, match="read faster"):
