@@ -24,7 +24,7 @@ class Parked:
         return bool(self._rows)
 
     def __len__(self) -> int:
-        return sum(map(len, self._rows.values()))
+        return sum(map(len, tuple(self._rows.values())))  # another thread may ask
 
     def add(self, steps: Steps) -> None:
         """Rows of different sequences."""

@@ -78,9 +78,11 @@ class Reader:
             raise InvalidInput("a source is text or tensors, this one is both; leave one out")
         if not told.source_text:
             return read_source(told.source, self.spec)
-        if self.source_symbols is None:
+        start = self.spec.start
+        if start is None or self.source_symbols is None:
             raise InvalidInput(f"{self.spec.name} takes no source in letters; leave it out, or give it as tensors")
-        return (tokens(self.source_symbols, told.source_text, self.spec.start.longest if self.spec.start else None),)
+        ids = tokens(self.source_symbols, told.source_text, start.longest)
+        return (ids.astype(start.inputs[0].dtype, copy=False),)
 
 
 def tokens(symbols: Symbols, text: str, longest: int | None) -> Array:

@@ -13,9 +13,10 @@ import pytest
 
 from headrace.errors import ModelFailed
 from headrace.protos import sequences_pb2 as pb
-from headrace.server.commands import Leave, Sampling
+from headrace.server.commands import Leave, Prompt, Sampling
 from headrace.server.models import Models
 from headrace.server.rpc.generate import GenerateCalls
+from headrace.server.rpc.generate_request import Reader
 from headrace.server.rpc.sequences import SequencesService
 from headrace.server.steps import Ending
 
@@ -334,3 +335,12 @@ def test_bytes_that_are_no_request_are_refused_in_words() -> None:
             assert ended.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     run(test())
+
+
+def test_a_source_in_letters_has_the_dtype_of_its_input() -> None:
+    start = TRANSLATOR.start
+    assert start is not None
+    narrow = start.model_copy(update={"inputs": (start.inputs[0].model_copy(update={"dtype": "int32"}),)})
+    reader = Reader.of(TRANSLATOR.model_copy(update={"start": narrow}))
+    (prompt,) = reader.prompts(pb.GenerateRequest(prompts=[pb.Prompt(source_text="yx")]))
+    assert isinstance(prompt, Prompt) and prompt.source[0].dtype == np.int32
