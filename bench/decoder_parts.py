@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from headrace.contract import read_model
 from headrace.export.caches import neutral, opset
+from headrace.export.rotary import plainly_turned
 from headrace.server.caches.cells import Cells
 from headrace.server.caches.kinds import layout
 from headrace.spec import LENGTHS, PAST, ModelSpec
@@ -38,7 +39,7 @@ def linear(file: Path, rows: int) -> Callable[[], float]:
 def without_attention(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Each attention node gives the sum of its queries, keys and values, so that nothing before it is left out."""
     made = onnx.ModelProto()
-    made.CopyFrom(graph)
+    made.CopyFrom(plainly_turned(graph))
     for node in neutral(made):
         node.op_type, node.domain = "Sum", ""
         del node.attribute[:], node.input[3:]

@@ -28,6 +28,8 @@ from headrace.spec import FILLED, PAST, ROWS, TOKENS, Cache, ModelSpec
 from headrace.training.cached import CachedAttention, CrossAttention
 from headrace.training.ragged import State
 
+from .rotary import plainly_turned
+
 DOMAIN = "headrace"
 CACHED, CROSS = "CachedAttention", "CrossAttention"
 
@@ -168,7 +170,7 @@ def plain(graph: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     Raises ConfigurationError if a node names no cache of `spec`.
     """
     made, caches = onnx.ModelProto(), {cache.name: cache for cache in spec.caches}
-    made.CopyFrom(graph)
+    made.CopyFrom(plainly_turned(graph))
     for number, node in enumerate(neutral(made)):
         about = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         cache = caches.get(about["cache"].decode())

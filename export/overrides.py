@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from headrace.errors import ConfigurationError
 from headrace.spec import ModelSpec
-from headrace.training.cached import CachedAttention, CrossAttention
+from headrace.training.cached import CachedAttention, CrossAttention, Rotary
 from headrace.training.ragged import RaggedAttention, RaggedMean, RaggedPositions, RaggedRNN, State
 
 from . import ops
 from .caches import cached_attention, cross_attention
+from .rotary import rotary
 
 
 def refuse(model: nn.Module, spec: ModelSpec) -> None:
@@ -96,4 +97,5 @@ _FORWARDS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
     RaggedPositions: _positions,
     CachedAttention: cached_attention,
     CrossAttention: cross_attention,
+    Rotary: rotary,
 }

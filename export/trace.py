@@ -21,6 +21,7 @@ from headrace.spec import ROWS, TOKENS, ModelSpec
 from headrace.training.models import SequenceModel
 
 from .overrides import ragged_operators, refuse
+from .rotary import plainly_turned
 from .runners import bare, several
 from .translate import OPSET, OPSETS, TABLE
 from .translate_padded import TABLE as PADDED
@@ -46,7 +47,7 @@ def to_onnx(model: SequenceModel, spec: ModelSpec, opset: int = OPSET) -> onnx.M
     graph = _Graph(model, spec).eval()
     with torch.no_grad(), ragged_operators(model), quiet(), _told(spec):
         exported = _exported(graph, spec, opset)
-    proto = tidied(exported)
+    proto = tidied(exported) if spec.caches else plainly_turned(tidied(exported))
     check(proto, spec)
     return proto
 

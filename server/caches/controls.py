@@ -24,6 +24,7 @@ from .rewrite import (
     QUERIES,
     SINGLES,
     SUMS,
+    TURNS,
     arena_between,
     arena_in,
     arena_out,
@@ -86,7 +87,8 @@ class Span:
     def fixed(self) -> Mapping[str, Array]:
         begins = starts(self.lengths)[self.singles :, None]
         idle = np.array([0 if self.dense else self.stop - self.first, 1])
-        return {BEGIN: begins, END: begins + self.lengths[self.singles :, None], IDLE: idle}
+        ends, turns = begins + self.lengths[self.singles :, None], np.arange(int(self.lengths.sum()))[None]
+        return {BEGIN: begins, END: ends, IDLE: idle, TURNS: turns}
 
     def results(self) -> Parts:
         if PAST not in self.counts:

@@ -22,11 +22,13 @@ from ..placement import described
 from ..prepared import Call, Calls
 from ..steps import Array, Outputs, Rows
 from .controls import Span, fill
+from .dense import dense
 from .kinds import layout
 from .order import Sorted, back, in_order
 from .probe import ROWS, probe
 from .residents import Residents, extent
 from .rewrite import rewritten
+from .singles import Range, tell
 from .start import Starter
 
 
@@ -62,12 +64,15 @@ class CachedEngine:
         self._counts = spec.counts
         self._layout = layout(spec, mmap.PAGESIZE)
         wrapped = with_arenas(model, spec)
-        self._session = session(rewritten(wrapped.model, self._layout), device, threads)
+        graphs = [make(wrapped.model, self._layout) for make in (rewritten, dense)]
+        self._session, self._dense = (session(graph, device, threads) for graph in graphs)
         self._arenas = {piece: arena(piece, slots + 1, device) for piece in wrapped.pieces}
         self._copies = Copies(wrapped.pieces, self._arenas, device)
         self._watch = Watch(session(reader(wrapped.pieces), device, 1), self._arenas) if wrapped.sums else None
         maps = None if wrapped.maps is None else session(wrapped.maps, "CPU", 1)
-        self._calls = Calls(self._session, maps, wrapped, list(self._arenas.values()), spec, device)
+        arenas = list(self._arenas.values())
+        self._calls = Calls(self._session, maps, wrapped, arenas, spec, device)
+        self._dense_calls = Calls(self._dense, maps, wrapped, arenas, spec, device)
         self._residents = Residents(self._layout, max(2 * rows, ROWS))
         self._starter = None if start is None else Starter(start, spec, threads)
         probe(self.run, self._residents, spec)
@@ -83,9 +88,10 @@ class CachedEngine:
             )
         try:
             rows = self._sorted(batch, batch.grown)
-            call = self._call(rows)
+            fills = extent(rows.rows)[1] - extent(rows.rows)[0] == rows.singles == len(batch)
+            call, of = (self._filled(rows), self._dense) if fills else (self._call(rows), self._session)
             began = time.thread_time()
-            self._session.run_with_iobinding(call.binding)
+            of.run_with_iobinding(call.binding)
             took = time.thread_time() - began
         except Exception as error:  # the runtime's exceptions share no base but this
             self._residents.failed(*batch.grown)
@@ -155,6 +161,16 @@ class CachedEngine:
         call.fill(rows.batch, self._slots)
         used = rows.grown.past, places.filled[numbers], places.base[:, numbers]
         fill(call.given.named(), span, rows.rows - first, *used)
+        return call
+
+    def _filled(self, rows: Sorted) -> Call:
+        """The same for a range in which each row has one token."""
+        places, numbers = self._residents.places, rows.grown.numbers
+        range_ = Range(self._residents.cells, self._layout, self._counts, *extent(rows.rows))
+        call = self._dense_calls.of(rows.batch.lengths, range_)
+        call.fill(rows.batch, self._slots)
+        own = call.given.cells[-range_.width :]
+        tell(own, range_, rows.grown.past, places.filled[numbers], places.base[:, numbers])
         return call
 
     def _sound(self, rows: Sorted, sums: list[Array]) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ from headrace.errors import ConfigurationError
 from .kinds import Layout
 from .nodes import Nodes
 
-DOMAIN, CACHED, CROSS = "headrace", "CachedAttention", "CrossAttention"
+DOMAIN, CACHED, CROSS, ROTARY = "headrace", "CachedAttention", "CrossAttention", "Rotary"
 MICROSOFT = "com.microsoft"
 
 QUERIES, NEW = "headrace:pick:queries", "headrace:pick:new"
@@ -36,6 +36,8 @@ IDLE = "headrace:idle"
 """[2] int64: how many rows, and cells of each, may be named by NEW: (0, 1) where every row has a token."""
 LOW, BEGIN, END = "headrace:chunk:low", "headrace:chunk:begin", "headrace:chunk:end"
 """Of chunks: row of the range and cell 0, [chunks, 2]; first token, and the one behind the last, [chunks, 1]."""
+TURNS = "headrace:turns"
+"""[1, tokens] int64: which row of its tick's cosines and sines is each token's, its own."""
 SUMS = "headrace:cells:sums"
 """[tokens] float32: of each token the sum of its new cells, not finite if one of them is not."""
 
@@ -75,30 +77,51 @@ class Node:
 
 def rewritten(model: onnx.ModelProto, layout: Layout) -> onnx.ModelProto:
     """Raises ConfigurationError if its nodes are not those of the layout's caches, one each."""
-    graph, n = model.graph, Nodes("headrace:caches")
+    graph, n, nodes = model.graph, Nodes("headrace:caches"), found(model, layout)
+    for node in graph.node:
+        if node.domain == DOMAIN and node.op_type == ROTARY:
+            turned(n, node)
+        elif node.domain == DOMAIN:
+            _attention(n, nodes[node.output[0]], layout)
+        else:
+            n.nodes.append(node)
+    new = [name for node in nodes.values() if not layout.kind(node.cache).filled for name in node.inputs[1:3]]
+    outputs = [*graph.output, *summed(n, new), *arenas_of(layout, arena_between, arena_out)]
+    return made(model, n, n.nodes, [*graph.input, *_controls(layout), *arenas_of(layout, arena_in)], outputs)
+
+
+def found(model: onnx.ModelProto, layout: Layout) -> dict[str, Node]:
+    """The attention nodes, by what they give. Raises ConfigurationError as `rewritten` does."""
     names = [cache.name for cache in layout.caches]
-    found = [_about(node, layout, names) for node in graph.node if node.domain == DOMAIN]
-    if sorted(node.cache for node in found) != list(range(len(names))):
+    nodes = [n for n in model.graph.node if n.domain == DOMAIN and n.op_type != ROTARY]
+    about = {node.output[0]: _about(node, layout, names) for node in nodes}
+    if sorted(node.cache for node in about.values()) != list(range(len(names))):
         raise ConfigurationError(
             f"the graph must have one attention node for each cache of its spec: {', '.join(names)}"
         )
-    for node in graph.node:
-        if node.domain == DOMAIN:
-            _attention(n, _about(node, layout, names), layout)
-        else:
-            n.nodes.append(node)
-    sums = list(_sums(n, found, layout))
-    made = helper.make_graph(
-        n.nodes,
+    return about
+
+
+def made(
+    model: onnx.ModelProto,
+    n: Nodes,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+) -> onnx.ModelProto:
+    """The model with these nodes instead of its own, whose constants are those of `n` too."""
+    graph = model.graph
+    whole = helper.make_graph(
+        nodes,
         graph.name,
-        [*graph.input, *_controls(layout), *_arenas(layout, arena_in)],
-        [*graph.output, *sums, *_arenas(layout, arena_between, arena_out)],
+        inputs,
+        outputs,
         [*graph.initializer, *n.constants.values()],
         sparse_initializer=graph.sparse_initializer,
     )
     opsets = [o for o in model.opset_import if o.domain not in (DOMAIN, MICROSOFT)]
     return helper.make_model(
-        made,
+        whole,
         opset_imports=[*opsets, helper.make_opsetid(MICROSOFT, 1)],
         functions=model.functions,
         ir_version=model.ir_version,
@@ -120,6 +143,15 @@ def _about(node: onnx.NodeProto, layout: Layout, names: Sequence[str]) -> Node:
     return Node(tuple(node.input), node.output[0], names.index(name), about["heads"], about["scale"])
 
 
+def turned(n: Nodes, node: onnx.NodeProto) -> None:
+    """The operator takes tables of positions; those of this tick are its tokens' own cosines and sines."""
+    x, *turns = node.input  # [tokens, heads * width], [tokens, 1, width / 2] each
+    tables = [n("Squeeze", turn, n.ints(1)) for turn in turns]
+    row = n("Unsqueeze", x, n.ints(0))
+    y = n("RotaryEmbedding", row, TURNS, *tables, domain=MICROSOFT)
+    n("Squeeze", y, n.ints(0), out=node.output[0])
+
+
 def _attention(n: Nodes, node: Node, layout: Layout) -> None:
     """The rows of one token first, then the chunks."""
     kind, cache = layout.kind(node.cache), layout.caches[node.cache]
@@ -127,7 +159,7 @@ def _attention(n: Nodes, node: Node, layout: Layout) -> None:
     queries = n("Gather", node.inputs[0], QUERIES)  # [range, 1, heads * width]
     if kind.filled:
         arenas = [arena_in(tensor) for tensor in tensors]
-        rows = [_own(n, arena, number) for arena in arenas]
+        rows = [own(n, arena, number) for arena in arenas]
     else:
         written = [_written(n, *pair, number, layout) for pair in zip(tensors, node.inputs[1:3], strict=True)]
         arenas, rows = [arena for arena, _ in written], [row for _, row in written]
@@ -146,7 +178,7 @@ def _attention(n: Nodes, node: Node, layout: Layout) -> None:
     n("Loop", chunks, "", singles, out=node.output, body=_chunk(node, arenas, layout))
 
 
-def _own(n: Nodes, arena: str, kind: int) -> str:
+def own(n: Nodes, arena: str, kind: int) -> str:
     """[range, 1, heads * width], each row's own last cell."""
     cells = n("GatherND", arena, of_kind(kind, "own"), batch_dims=2)  # [range, heads, width]
     return n("Unsqueeze", n("Flatten", cells, axis=1), n.ints(1))
@@ -181,9 +213,9 @@ def _chunk(node: Node, arenas: Sequence[str], layout: Layout) -> onnx.GraphProto
     back = n("Transpose", n("Reshape", mixed, n.ints(kind.heads, each, -1, width)), perm=[2, 0, 1, 3])
     n("Concat", f"{p}:done", n("Reshape", back, n.ints(-1, node.heads * width)), axis=0, out=f"{p}:done:out")
     n("Identity", f"{p}:go", out=f"{p}:go:out")
-    before = [_tensor(f"{p}:it", TensorProto.INT64, []), _tensor(f"{p}:go", TensorProto.BOOL, [])]
-    after = [_tensor(f"{p}:go:out", TensorProto.BOOL, [])]
-    done = [_tensor(name, TensorProto.FLOAT, [None, node.heads * width]) for name in (f"{p}:done", f"{p}:done:out")]
+    before = [typed(f"{p}:it", TensorProto.INT64, []), typed(f"{p}:go", TensorProto.BOOL, [])]
+    after = [typed(f"{p}:go:out", TensorProto.BOOL, [])]
+    done = [typed(name, TensorProto.FLOAT, [None, node.heads * width]) for name in (f"{p}:done", f"{p}:done:out")]
     return helper.make_graph(n.nodes, "chunk", [*before, done[0]], [*after, done[1]], list(n.constants.values()))
 
 
@@ -199,37 +231,38 @@ def _causal(n: Nodes, scores: str, keys: str, kind: int, layout: Layout, tokens:
     return n("Reshape", masked, n("Shape", scores))
 
 
-def _sums(n: Nodes, nodes: Sequence[Node], layout: Layout) -> Iterator[onnx.ValueInfoProto]:
-    new = [name for node in nodes if not layout.kind(node.cache).filled for name in node.inputs[1:3]]
+def summed(n: Nodes, new: Sequence[str]) -> Iterator[onnx.ValueInfoProto]:
+    """new: each [tokens, ...]; their sums together, of each token, as a result of the graph."""
     if new:
         n("Sum", *(n("ReduceSum", name, n.ints(1), keepdims=0) for name in new), out=SUMS)
-        yield _tensor(SUMS, TensorProto.FLOAT, ["tokens"])
+        yield typed(SUMS, TensorProto.FLOAT, ["tokens"])
 
 
 def _controls(layout: Layout) -> Iterator[onnx.ValueInfoProto]:
-    yield from (_tensor(name, TensorProto.INT64, ["range", 1]) for name in (QUERIES, NEW))
-    yield _tensor(SINGLES, TensorProto.INT64, ["singles"])
-    yield _tensor(IDLE, TensorProto.INT64, [2])
-    yield from (_tensor(name, TensorProto.INT64, ["chunks", axis]) for name, axis in ((LOW, 2), (BEGIN, 1), (END, 1)))
+    yield from (typed(name, TensorProto.INT64, ["range", 1]) for name in (QUERIES, NEW))
+    yield typed(SINGLES, TensorProto.INT64, ["singles"])
+    yield typed(IDLE, TensorProto.INT64, [2])
+    yield typed(TURNS, TensorProto.INT64, [1, "tokens"])
+    yield from (typed(name, TensorProto.INT64, ["chunks", axis]) for name, axis in ((LOW, 2), (BEGIN, 1), (END, 1)))
     for number, kind in enumerate(layout.kinds):
-        yield _tensor(of_kind(number, "last"), TensorProto.INT32, ["range"])
-        yield _tensor(of_kind(number, "total"), TensorProto.INT32, [])
-        yield _tensor(of_kind(number, "high"), TensorProto.INT64, ["chunks", 2])
+        yield typed(of_kind(number, "last"), TensorProto.INT32, ["range"])
+        yield typed(of_kind(number, "total"), TensorProto.INT32, [])
+        yield typed(of_kind(number, "high"), TensorProto.INT64, ["chunks", 2])
         if kind.filled:
-            yield _tensor(of_kind(number, "own"), TensorProto.INT64, ["range", kind.heads, 1])
+            yield typed(of_kind(number, "own"), TensorProto.INT64, ["range", kind.heads, 1])
         else:
-            yield _tensor(of_kind(number, "cells"), TensorProto.INT64, ["late", kind.heads, 3])
-            yield _tensor(of_kind(number, "place"), TensorProto.INT64, ["tokens"])
+            yield typed(of_kind(number, "cells"), TensorProto.INT64, ["late", kind.heads, 3])
+            yield typed(of_kind(number, "place"), TensorProto.INT64, ["tokens"])
 
 
-def _arenas(layout: Layout, *names: Callable[[str], str]) -> Iterator[onnx.ValueInfoProto]:
+def arenas_of(layout: Layout, *names: Callable[[str], str]) -> Iterator[onnx.ValueInfoProto]:
     """Of each cache, as they are called by `names`; a filled one has no cells of chunks."""
     for number, cache in enumerate(layout.caches):
         kind = layout.kind(number)
         for name in names if not kind.filled else [each for each in names if each is not arena_between]:
             for tensor in (cache.keys, cache.values):
-                yield _tensor(name(tensor), TensorProto.FLOAT, ["range", kind.heads, kind.room, kind.width])
+                yield typed(name(tensor), TensorProto.FLOAT, ["range", kind.heads, kind.room, kind.width])
 
 
-def _tensor(name: str, element: int, shape: Sequence[int | str | None]) -> onnx.ValueInfoProto:
+def typed(name: str, element: int, shape: Sequence[int | str | None]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, element, shape)

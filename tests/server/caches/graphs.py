@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from headrace.export.caches import CACHED, CROSS, DOMAIN
+from headrace.export.rotary import ROTARY
 from headrace.spec import FILLED, LENGTHS, PAST, Cache, Chunk, Input, ModelSpec, Output, Start, State
 
 FEATURES, LONGEST, CHUNK, SOURCE = 5, 40, 8, 12
+FREQUENCY = 0.3
 Values = NDArray[np.float32]
 
 
@@ -20,7 +22,8 @@ Values = NDArray[np.float32]
 class Case:
     """y = attention of q = x Wq to k = x Wk and v = x Wv so far; or, with `cross`, to those of the source.
 
-    With `carried` there is a state too: the time steps so far, given as an output.
+    With `carried` there is a state too: the time steps so far, given as an output. With `turned`, q, k and v are the
+    parts of one product, and q and k are turned by their position.
     """
 
     heads: int = 2
@@ -30,6 +33,7 @@ class Case:
     carried: bool = False
     cross: bool = False
     longest: int = LONGEST
+    turned: bool = False
 
     @property
     def spec(self) -> ModelSpec:
@@ -54,14 +58,18 @@ class Case:
     def graph(self) -> onnx.ModelProto:
         about = {"cache": "c", "heads": self.heads, "kv_heads": self.kv_heads, "scale": self.width**-0.5}
         names = ["q"] if self.cross else ["q", "k", "v"]
-        nodes = [helper.make_node("MatMul", ["x", f"W{n}"], [n]) for n in names]
+        nodes = _product() if self.turned else [helper.make_node("MatMul", ["x", f"W{n}"], [n]) for n in names]
         if self.cross:
             nodes.append(helper.make_node(CROSS, ["q", LENGTHS, FILLED], ["y"], domain=DOMAIN, **about))
         else:
-            inputs = ["q", "k", "v", LENGTHS, PAST]
+            inputs = [*(["q:turned", "k:turned"] if self.turned else ["q", "k"]), "v", LENGTHS, PAST]
             nodes.append(helper.make_node(CACHED, inputs, ["y"], domain=DOMAIN, window=self.window, **about))
         if self.carried:
             nodes += _counted()
+        if self.turned:
+            nodes += [_turn(name, self.width) for name in "qk"]
+            nodes.sort(key=lambda node: node.op_type == CACHED)
+            return _model(nodes, self.spec, _tables(self))
         return _model(nodes, self.spec, {f"W{n}": self.weights[n] for n in names})
 
     def start(self) -> onnx.ModelProto | None:
@@ -86,6 +94,8 @@ class Case:
             (values @ self.weights[name]).reshape(len(values), -1, self.width).transpose(1, 0, 2)
             for name, values in (("q", x), ("k", looked), ("v", looked))
         )  # [heads, time, width]
+        if self.turned:
+            q, k = _turned(q), _turned(k)
         k, v = (cells.repeat(self.heads // self.kv_heads, 0) for cells in (k, v))
         scores = q @ k.transpose(0, 2, 1) * self.width**-0.5  # [heads, time, cells]
         if not self.cross:
@@ -95,6 +105,52 @@ class Case:
         y = (weights / weights.sum(-1, keepdims=True)) @ v  # [heads, time, width]
         mixed: Values = y.transpose(1, 0, 2).reshape(len(x), -1)
         return mixed
+
+
+def _turned(x: Values) -> Values:
+    """x [heads, time, width] turned by the angle position * FREQUENCY, the same for each pair."""
+    angles = np.arange(x.shape[1], dtype=np.float32)[:, None] * FREQUENCY
+    left, right = np.split(x, 2, axis=2)
+    pair = [left * np.cos(angles) - right * np.sin(angles), left * np.sin(angles) + right * np.cos(angles)]
+    return np.concatenate(pair, axis=2)
+
+
+def _product() -> list[onnx.NodeProto]:
+    """q, k and v as parts of one product, and the cosines and sines of each token's position [tokens, 1, width / 2]."""
+    make = helper.make_node
+    return [
+        make("MatMul", ["x", "W"], ["qkv"]),
+        make("Split", ["qkv"], ["q", "k", "v"], axis=1, num_outputs=3),
+        # The token's place in the batch, less that of its row's first one, and what the row has had before.
+        make("CumSum", [LENGTHS, "0"], ["starts"], exclusive=1),
+        make("CumSum", [LENGTHS, "0"], ["ends"]),
+        make("Shape", ["x"], ["count"], start=0, end=1),
+        make("Squeeze", ["count"], ["tokens"]),
+        make("Range", ["0", "tokens", "1"], ["token"]),
+        make("Unsqueeze", ["token", "column"], ["token:column"]),
+        make("GreaterOrEqual", ["token:column", "ends"], ["behind"]),
+        make("Cast", ["behind"], ["behind:count"], to=TensorProto.INT64),
+        make("ReduceSum", ["behind:count", "column"], ["row"], keepdims=0),
+        make("Sub", [PAST, "starts"], ["ahead"]),
+        make("Gather", ["ahead", "row"], ["token:ahead"]),
+        make("Add", ["token", "token:ahead"], ["position"]),
+        make("Cast", ["position"], ["position:real"], to=TensorProto.FLOAT),
+        make("Unsqueeze", ["position:real", "deep"], ["position:deep"]),
+        make("Mul", ["position:deep", "frequencies"], ["angles"]),
+        make("Cos", ["angles"], ["cosine"]),
+        make("Sin", ["angles"], ["sine"]),
+    ]
+
+
+def _turn(name: str, width: int) -> onnx.NodeProto:
+    return helper.make_node(ROTARY, [name, "cosine", "sine"], [f"{name}:turned"], domain=DOMAIN, width=width)
+
+
+def _tables(case: Case) -> dict[str, NDArray[np.generic]]:
+    """What the nodes of `_product` take."""
+    weights = np.concatenate([case.weights[name] for name in "qkv"], axis=1)
+    whole = {"0": np.array(0), "1": np.array(1), "column": np.array([1]), "deep": np.array([1, 2])}
+    return {"W": weights, "frequencies": np.full(case.width // 2, FREQUENCY, np.float32), **whole}
 
 
 def _input(name: str) -> Input:

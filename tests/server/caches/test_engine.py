@@ -34,6 +34,9 @@ CASES = {
     "window": Case(heads=8, kv_heads=4, width=16, window=5),
     "carried": Case(carried=True),
     "cross": Case(heads=4, kv_heads=2, cross=True),
+    "turned": Case(width=16, turned=True),
+    "turned window": Case(width=16, turned=True, window=5),
+    "turned, narrow": Case(turned=True),
 }
 QUICK = settings(max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
 
