@@ -1,4 +1,8 @@
-"""ONNX Runtime with the sequences' keys and values in arenas of its own: one session, one thread, one call a tick."""
+"""ONNX Runtime with the sequences' keys and values in arenas of its own: one thread, one call a tick.
+
+Two sessions work on the same arenas: `dense` for ticks of one token a row that leave no row of their range idle, the
+other for all ticks. Each has the weights.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import time
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from headrace.errors import ConfigurationError, ModelFailed
@@ -88,10 +93,9 @@ class CachedEngine:
             )
         try:
             rows = self._sorted(batch, batch.grown)
-            fills = extent(rows.rows)[1] - extent(rows.rows)[0] == rows.singles == len(batch)
-            call, of = (self._filled(rows), self._dense) if fills else (self._call(rows), self._session)
+            runs, call = self._ready(rows, *extent(rows.rows))
             began = time.thread_time()
-            of.run_with_iobinding(call.binding)
+            runs.run_with_iobinding(call.binding)
             took = time.thread_time() - began
         except Exception as error:  # the runtime's exceptions share no base but this
             self._residents.failed(*batch.grown)
@@ -152,10 +156,14 @@ class CachedEngine:
         rows = self._residents.enter(grown.numbers, grown.past, batch.lengths)
         return in_order(batch, grown, rows)
 
-    def _call(self, rows: Sorted) -> Call:
-        """Ready to be run."""
+    def _ready(self, rows: Sorted, first: int, stop: int) -> tuple[ort.InferenceSession, Call]:
+        """The session that is the quicker for rows of this range, and its call."""
+        if stop - first == rows.singles == len(rows.rows):
+            return self._dense, self._filled(rows, first, stop)
+        return self._session, self._call(rows, first, stop)
+
+    def _call(self, rows: Sorted, first: int, stop: int) -> Call:
         places, numbers, lengths = self._residents.places, rows.grown.numbers, rows.batch.lengths
-        first, stop = extent(rows.rows)
         span = Span(self._residents.cells, self._layout, self._counts, lengths, rows.singles, first, stop)
         call = self._calls.of(lengths, span)
         call.fill(rows.batch, self._slots)
@@ -163,10 +171,10 @@ class CachedEngine:
         fill(call.given.named(), span, rows.rows - first, *used)
         return call
 
-    def _filled(self, rows: Sorted) -> Call:
+    def _filled(self, rows: Sorted, first: int, stop: int) -> Call:
         """The same for a range in which each row has one token."""
         places, numbers = self._residents.places, rows.grown.numbers
-        range_ = Range(self._residents.cells, self._layout, self._counts, *extent(rows.rows))
+        range_ = Range(self._residents.cells, self._layout, self._counts, first, stop)
         call = self._dense_calls.of(rows.batch.lengths, range_)
         call.fill(rows.batch, self._slots)
         own = call.given.cells[-range_.width :]
