@@ -81,7 +81,8 @@ def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, n
         names = ", ".join(i.name for i in spec.inputs)
         raise InvalidInput(f"{spec.name} takes {len(spec.inputs)} inputs ({names}), the frame has {len(steps.values)}")
     tokens, rows = columns.tokens, len(keys)
-    values = tuple([read_values(cells, given, tokens) for cells, given in zip(steps.values, spec.inputs, strict=True)])
+    cells = steps.values[:]  # a list ends without the error in words with which protobuf ends a loop
+    values = tuple([read_values(each, given, tokens) for each, given in zip(cells, spec.inputs, strict=True)])
     deadlines = _deadlines(steps, rows, now)
     return Steps(sink, keys, no_numbers(rows), positions, lengths, acked, deadlines, now, values)
 
@@ -127,7 +128,8 @@ def _deadlines(steps: pb.Steps, rows: int, now: float) -> Array:
 
 def in_frames(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
     """The answers in their order, cut where a reply frame would grow beyond FRAME_BYTES of outputs."""
-    frame, size = list[Answer](), 0
+    frame: list[Answer] = []  # called, a generic alias would raise and catch an error inside, at every reply
+    size = 0
     for answer in answers:
         more = sum([y.nbytes for y in answer.outputs]) if isinstance(answer, Stepped) else 0
         if frame and size + more > FRAME_BYTES:
@@ -141,7 +143,8 @@ def in_frames(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
 
 def write_reply(answers: Iterable[Answer]) -> pb.Reply:
     """All that is to be said to a connection, in one frame."""
-    reply, closed = pb.Reply(), list[int]()
+    reply = pb.Reply()
+    closed: list[int] = []
     for answer in answers:
         match answer:
             case Stepped(keys, positions, lengths, outputs):

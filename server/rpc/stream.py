@@ -133,7 +133,7 @@ class Stream:
             self._say(Failed(None, None, InvalidInput(request.reason)))
             return
         try:
-            for open_ in request.opens:
+            for open_ in request.opens[:]:  # as in `read_steps`
                 self._open(open_)
             if request.HasField("steps"):
                 self._steps(request.steps)
