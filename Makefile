@@ -31,7 +31,7 @@ demo: $(READY)
 	$(BIN)/headrace demo --quick
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 serve: $(READY)
 	@ls models/*/*/model.onnx >/dev/null 2>&1 || \

@@ -85,8 +85,8 @@ def test_what_was_done_is_said(tmp_path: Path) -> None:
     console = Console(record=True, width=200)
     model = untrained()["tiny-gru"]
     path = export_model(model, model.describe("told"), tmp_path, quick=True, console=console)
-    text = console.export_text()
-    assert str(path) in text.replace("\n", "") and "24 cases" in text and "gates misordered" in text
+    text = console.export_text().replace("\n", "")  # wherever the width of a line broke it
+    assert str(path) in text and "24 cases" in text and "gates misordered" in text
 
 
 def test_a_model_that_cannot_be_ragged_is_refused(tmp_path: Path, console: Console) -> None:
