@@ -79,8 +79,7 @@ def test_an_overloaded_open_is_asked_again() -> None:
             answers = [pb.Error(code=pb.OVERLOADED, message="full", retry_after_ms=200)]
             pair.server.refuse_open = lambda told: answers.pop() if answers else None
             opening = asyncio.create_task(pair.client.open("sum", "a"))
-            await pair.server.until(lambda: len(pair.server.frames) == 1)
-            await pair.client.models()
+            await pair.clock.due(0.3)  # the refusal has come, and the open is to be asked again
             pair.clock.advance(0.3)
             assert (await opening).position == 0
 
