@@ -138,7 +138,7 @@ class Lane:
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
         mine = self._asked_by_texts() if self._writers else []
-        while mine or self._texts_due or self._writers.late(self._clock()):
+        while mine or self._texts_due or (self._writers and self._writers.late(self._clock())):
             self._texts_due = False
             commands, told = self._writers.turn(mine, self._clock())
             self._answers += told

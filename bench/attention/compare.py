@@ -13,7 +13,7 @@ from headrace.training.threads import torch_threads
 from ..cores import pinned
 from ..decoder import decoder
 from ..machine import Machine
-from ..peers.peer import Missing
+from ..peers.peer import had
 from ..site import Site
 from .entrants import Entrant, Made
 from .found import Checked, Found, Point, middles
@@ -49,17 +49,6 @@ def _told(name: str, missing: dict[str, str]) -> Iterator[None]:
         yield
     except FAILURES as error:
         missing[name] = f"{type(error).__name__}: {error}"
-
-
-def had(entrants: Sequence[Entrant]) -> tuple[dict[str, str], dict[str, str]]:
-    """The versions of those that can be had, and the reasons of the others."""
-    versions, missing = dict[str, str](), dict[str, str]()
-    for entrant in entrants:
-        try:
-            versions[entrant.name] = entrant.make()
-        except Missing as reason:
-            missing[entrant.name] = str(reason)
-    return versions, missing
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from ..site import Site
 from .found import Found, Tried
 from .mlserver import MLServer
 from .own import Echo, Headrace, OwnClient
-from .peer import Missing, Peer, Setting
+from .peer import Peer, Setting, had
 from .point import Point, measure, middles
 from .pytriton import PyTriton
 from .report import BARE
@@ -74,24 +74,13 @@ def entrants(folder: Path) -> list[Peer]:
 
 def compare(site: Site, peers: Sequence[Peer]) -> Found:
     """Peers that cannot be had are left out, with their reason."""
-    versions, missing = _had(peers)
-    had = [peer for peer in peers if peer.name in versions]
-    tried = [trial(site, peer, setting) for peer in had for setting in peer.settings]
-    turns = [turn for peer in had for turn in _turns(peer, tried)]
+    versions, missing = had(peers)
+    there = [peer for peer in peers if peer.name in versions]
+    tried = [trial(site, peer, setting) for peer in there for setting in peer.settings]
+    turns = [turn for peer in there for turn in _turns(peer, tried)]
     points = [p for _ in range(min(ROUNDS, site.rounds)) for turn in turns for p in _points(site, turn)]
     points += [_bare(site, rows) for rows in SEQUENCES]
     return Found(Machine.here(), versions, missing, tried, middles(points))
-
-
-def _had(peers: Sequence[Peer]) -> tuple[dict[str, str], dict[str, str]]:
-    """The versions of those that can be had, and the reasons of the others."""
-    versions, missing = {}, {}
-    for peer in peers:
-        try:
-            versions[peer.name] = peer.make()
-        except Missing as reason:
-            missing[peer.name] = str(reason)
-    return versions, missing
 
 
 def trial(site: Site, peer: Peer, setting: Setting) -> Tried:

@@ -26,6 +26,28 @@ class Setting:
     options: dict[str, str] = field(default_factory=dict)
 
 
+class Made(Protocol):
+    """Whatever has to be got before it can be measured. name: as the results call it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def make(self) -> str:
+        """Gets it, where it is not there yet, and tells its versions. Raises Missing."""
+        ...
+
+
+def had(wanted: Sequence[Made]) -> tuple[dict[str, str], dict[str, str]]:
+    """The versions of those that can be had, and the reasons of the others."""
+    versions, missing = dict[str, str](), dict[str, str]()
+    for each in wanted:
+        try:
+            versions[each.name] = each.make()
+        except Missing as reason:
+            missing[each.name] = str(reason)
+    return versions, missing
+
+
 class Peer(Protocol):
     """name: as the results call it. settings: those that are tried, the best of which is kept."""
 
