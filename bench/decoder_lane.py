@@ -13,10 +13,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.contract import read_model
-from headrace.server.batch import Batch, Outcome
 from headrace.server.caches.engine import CachedEngine
 from headrace.server.calibration import with_caches
 from headrace.server.commands import Generate, Prompt, Sampling
@@ -24,7 +22,7 @@ from headrace.server.journal import NoJournal
 from headrace.server.lane import Lane
 from headrace.server.metrics import Metrics
 from headrace.server.settings import Settings
-from headrace.server.steps import Answer, Answers, Array, Rows, Wrote
+from headrace.server.steps import Answer, Answers, Wrote
 
 from .attention.workload import prompts
 from .decoder import LONGEST
@@ -36,7 +34,7 @@ from .site import Site
 LONG, RUNNING, TICKS = (512, 1024), 31, 15
 
 #: Texts of ticks whose cost outside the runtime is told, and so many ticks of each.
-TEXTS, WARM, COUNTED = (1, 8, 32), 20, 100
+TEXTS, WARM, COUNTED = (1, 8, 32), 20, 300
 
 #: A running text waits for no more than one tick of the prompts' budget.
 MOST = 1.0
@@ -62,36 +60,25 @@ class Caller:
             self.wrote[key] = self.wrote.get(key, 0) + count
 
 
-class Counting:
-    """An engine, and the CPU seconds of the runtime's calls so far."""
-
-    def __init__(self, engine: CachedEngine) -> None:
-        self._engine, self.seconds = engine, 0.0
-
-    def run(self, batch: Batch) -> Outcome:
-        outcome = self._engine.run(batch)
-        self.seconds += outcome.compute_cpu
-        return outcome
-
-    def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
-        return self._engine.begin(numbers, source, lengths)
-
-    def fork(self, number: int, slot: int, length: int, numbers: Rows, slots: Rows) -> None:
-        self._engine.fork(number, slot, length, numbers, slots)
-
-    def forget(self, numbers: Rows) -> None:
-        self._engine.forget(numbers)
-
-
 class Bench:
     """A lane that is driven by hand."""
 
     def __init__(self, file: Path) -> None:
         graph, spec = read_model(file)
         limits = with_caches(Settings(sequences=2 * RUNNING))
-        self.engine = Counting(CachedEngine(graph, spec, limits.slots, "CPU", rows=limits.rows))
-        meter = Metrics.unseen().lane(spec, "1", 0)
-        self._lane = Lane(spec, "1", self.engine, NoJournal(), meter, limits, self._hear, time.monotonic)
+        engine = CachedEngine(graph, spec, limits.slots, "CPU", rows=limits.rows)
+        self._meter = Metrics.unseen().lane(spec, "1", 0)
+        self._lane = Lane(spec, "1", engine, NoJournal(), self._meter, limits, self._hear, time.monotonic)
+
+    @property
+    def calls(self) -> int:
+        """Of the runtime so far."""
+        return int(self._meter.histograms["batch_rows"].buckets()[-1][1])
+
+    @property
+    def computed(self) -> float:
+        """CPU seconds of the runtime so far."""
+        return self._meter.counters["compute_cpu_seconds"]
 
     def ask(self, texts: list[list[int]], most: int) -> Caller:
         """So many tokens to each prompt."""
@@ -101,8 +88,16 @@ class Bench:
         return caller
 
     def tick(self) -> float:
-        """CPU seconds."""
-        return timed(self._turn)
+        """CPU seconds of a turn, for each call of the runtime in it: texts that are alone go on for several."""
+        before, spent = self.calls, timed(self._turn)
+        return spent / max(1, self.calls - before)
+
+    def turns(self, calls: int) -> float:
+        """CPU seconds of as many turns as make so many calls of the runtime, or a few more."""
+        first, spent = self.calls, 0.0
+        while self.calls < first + calls:
+            spent += timed(self._turn)
+        return spent
 
     def until(self, caller: Caller, texts: int) -> Iterator[float]:
         """Ticks until so many of a caller's texts have begun."""
@@ -129,11 +124,10 @@ def outside(file: Path, rows: int) -> tuple[float, float]:
     bench = Bench(file)
     running = bench.ask(prompts(rows), LONGEST // 2)
     list(bench.until(running, rows))
-    found = []
-    for _ in range(WARM + COUNTED):
-        computed, spent = bench.engine.seconds, bench.tick()
-        found.append((spent - (bench.engine.seconds - computed), spent))
-    return tuple(median(column) for column in zip(*found[WARM:], strict=True))
+    bench.turns(WARM)
+    calls, computed, spent = bench.calls, bench.computed, bench.turns(COUNTED)
+    calls, computed = bench.calls - calls, bench.computed - computed
+    return (spent - computed) / calls, spent / calls
 
 
 def _outside(rows: int, rounds: list[tuple[float, float]]) -> Figure:

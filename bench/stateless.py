@@ -42,7 +42,7 @@ class Recording:
 
     def __init__(self, engine: OnnxEngine) -> None:
         self._engine = engine
-        self.begin, self.fork, self.forget = engine.begin, engine.fork, engine.forget
+        self.walk, self.begin, self.fork, self.forget = engine.walk, engine.begin, engine.fork, engine.forget
         self.last: Batch | None = None
 
     def run(self, batch: Batch) -> Outcome:

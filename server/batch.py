@@ -61,11 +61,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """sound [rows]: whether the row ran and its new state is finite; compute_cpu: CPU seconds inside the runtime."""
+    """sound [rows]: whether the row ran and its new state is finite; compute_cpu: CPU seconds inside the runtime, in so
+    many calls of it, one behind the other."""
 
     outputs: Outputs
     sound: NDArray[np.bool_]
     compute_cpu: float = 0.0
+    calls: int = 1
 
 
 def blank(outputs: Sequence[Output], lengths: Rows) -> Outputs:

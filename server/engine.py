@@ -78,6 +78,9 @@ class OnnxEngine:
         cells = [self._arenas[p].numpy()[: self._slots].reshape(self._slots, *p.joined) for p in pieces]
         return cells[0] if len(cells) == 1 else np.concatenate(cells, axis=1)
 
+    def walk(self) -> None:
+        """None: the state that a walk began from would be written over by its second call."""
+
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """Raises ModelFailed: sequences of a model without caches begin with no source."""
         raise ModelFailed(f"{self._spec.name}: has no start graph")

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import ParamSpec, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from headrace.spec import ModelSpec
 
@@ -18,34 +14,21 @@ from .batch import Batch, Outcome
 from .commands import Barrier, Command, Fork, Generate, Leave, Open, Request, Step
 from .journal import Journal
 from .limits import Limits
+from .meter import Meter, contained
+from .onward import SECONDS, Onward
 from .refusals import out_of_order, too_late, unanswered, untold
+from .scheduler import Turn
 from .sequences import Name
 from .state import State
-from .steps import Answers, Failed, Steps, failures
+from .steps import Answers, Failed, failures, single
 from .straight import go_on
 from .work import Engine, Work
-from .writing.waits import Waited
 from .writing.writers import Writers
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-
 #: Idle sequences are looked for this often, in seconds.
 EXPIRY_INTERVAL = 1.0
-
-
-class Meter(Protocol):
-    """What is measured of a lane; see metrics.py."""
-
-    def watch(self, state: State, writers: Writers) -> None: ...
-    def wrote(self, waited: Waited) -> None: ...
-    def started(self, pieces: Sequence[Steps], now: float) -> None: ...
-    def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None: ...
-    def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float) -> None: ...
-    def answered(self, answers: Answers) -> None: ...
-    def admitted(self, answers: Answers) -> None: ...
-    def expired(self, sequences: int) -> None: ...
 
 
 class Lane:
@@ -126,13 +109,23 @@ class Lane:
             self._answers += self.state.fail(late, too_late())
         self._work.rows = underway.enter(turn.run) if turn.long else turn.run
         if self._work.rows or underway:
-            self._answers += self._work.run(began)
+            self._answers += self._work.run(began, self._onward(turn, began))
         self._work.rows = []
         self._write_on()
         self._send()
 
+    def _onward(self, turn: Turn, began: float) -> Onward | None:
+        """Where the turn holds nothing but the next tokens of texts, and nothing waits for the turn behind it."""
+        state, run = self.state, turn.run
+        if len(run) != 1 or run[0].sink is not self._writers or not single(run[0].lengths):
+            return None
+        if turn.late or state.scheduler or state.underway or state.starts:
+            return None
+        end = min(began + SECONDS, self._expire_at, self._writers.soonest)
+        return Onward(state, self._writers, lambda: self._inbox.empty() and self._clock() < end)
+
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        contained(self._meter.ran, batch, seconds, outcome.compute_cpu)
+        contained(self._meter.ran, batch, seconds, outcome.compute_cpu, outcome.calls)
         contained(self._meter.settled, self._work.rows, outcome.sound, self._clock())
 
     def _write_on(self) -> None:
@@ -289,11 +282,3 @@ class Lane:
         if answers:
             contained(self._meter.answered, answers)
             self._reply(answers)
-
-
-def contained(act: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """What is not worth a lane: its failure is logged, and no more."""
-    try:
-        act(*args, **kwargs)
-    except Exception:
-        log.exception("the lane goes on without this")

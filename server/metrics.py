@@ -116,11 +116,11 @@ class LaneMeter:
         for piece in pieces:
             self.histograms["queue_seconds"].observe(now - piece.arrived, len(piece))
 
-    def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None:
-        """A batch that ran for so long, and the CPU time of the runtime in seconds."""
-        self.histograms["compute_seconds"].observe(seconds)
-        self.histograms["batch_rows"].observe(len(batch))
-        self.histograms["batch_tokens"].observe(len(batch.values[0]))
+    def ran(self, batch: Batch, seconds: float, compute_cpu: float, calls: int) -> None:
+        """A batch that ran so many times, how long in all, and the CPU time of the runtime in seconds."""
+        self.histograms["compute_seconds"].observe(seconds / calls, calls)
+        self.histograms["batch_rows"].observe(len(batch), calls)
+        self.histograms["batch_tokens"].observe(len(batch.values[0]), calls)
         self.counters["compute_cpu_seconds"] += compute_cpu
 
     def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float) -> None:

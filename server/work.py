@@ -17,9 +17,10 @@ from .commands import Fork
 from .commit import commit, roll_back
 from .forking import fork
 from .journal import Journal, record
+from .onward import Onward, Walk
 from .refusals import not_logged
 from .state import State
-from .steps import Answers, Array, Failed, Rows, Steps
+from .steps import Answers, Array, Failed, Rows, Steps, holds
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,9 @@ class Engine(Protocol):
     def run(self, batch: Batch) -> Outcome:
         """Raises ModelFailed if the runtime refuses the batch; slots that are read never change, nor cells that the
         sequences have behind them."""
+
+    def walk(self) -> Walk | None:
+        """Further with the rows of the last batch that ran, of one token each; None where that is not to be had."""
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """Runs the start graph on packed sources: [rows] whether what it gave is finite. Raises ModelFailed."""
@@ -70,14 +74,14 @@ class Work:
         self._journal, self._clock, self._ran = journal, clock, ran
         self.rows: list[Steps] = []
 
-    def run(self, began: float) -> Answers:
-        """Run, journal, commit of `rows` and of those under way."""
+    def run(self, began: float, onward: Onward | None = None) -> Answers:
+        """Run, journal, commit of `rows` and of those under way. onward: where the rows are one piece, of texts."""
         self.forget()
         write = NOTHING
         try:
             batch = self._assemble()
             write = batch.write
-            outcome = run_split(self._engine, batch, self._spec.outputs)
+            outcome = self._run(batch, onward)
             took = self._clock() - began
             write, outcome = self._settle(batch, outcome)
             self._log(outcome)
@@ -96,6 +100,15 @@ class Work:
         if self._state.underway:
             return self._state.underway.assemble(self.rows, self._state.sequences, self._state.slots)
         return assemble(self.rows, self._state.sequences, self._state.slots, caches=bool(self._spec.caches))
+
+    def _run(self, batch: Batch, onward: Onward | None) -> Outcome:
+        """If the rows go onward, those of `rows` have more time steps then."""
+        outcome = run_split(self._engine, batch, self._spec.outputs)
+        if onward is None or not holds(outcome.sound) or (walk := self._engine.walk()) is None:
+            return outcome
+        grown, outcome = onward.go(self.rows[0], outcome, walk)
+        self.rows = [grown]
+        return outcome
 
     def _settle(self, batch: Batch, outcome: Outcome) -> tuple[Rows, Outcome]:
         """The written slots and the outcome of the rows that this tick ends: of all, unless long ones are under way."""

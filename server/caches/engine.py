@@ -35,6 +35,7 @@ from .residents import Residents, extent
 from .rewrite import rewritten
 from .singles import Range, tell
 from .start import Starter
+from .walk import Walk
 
 
 class CachedEngine:
@@ -80,6 +81,7 @@ class CachedEngine:
         self._dense_calls = Calls(self._dense, maps, wrapped, arenas, spec, device)
         self._residents = Residents(self._layout, max(2 * rows, ROWS))
         self._starter = None if start is None else Starter(start, spec, threads)
+        self._last: tuple[Call, Sorted] | None = None
         probe(self.run, self._residents, spec)
 
     def __repr__(self) -> str:
@@ -94,6 +96,7 @@ class CachedEngine:
         try:
             rows = self._sorted(batch, batch.grown)
             runs, call = self._ready(rows, *extent(rows.rows))
+            self._last = (call, rows) if runs is self._dense else None
             began = time.thread_time()
             runs.run_with_iobinding(call.binding)
             took = time.thread_time() - began
@@ -106,6 +109,13 @@ class CachedEngine:
         outputs = tuple([back(y, rows, timed=timed) for y, timed in zip(cells, self._timed, strict=False)])
         sound = self._sound(rows, list(cells[len(self._timed) :]))
         return Outcome(Outputs(outputs, self._timed, batch.lengths), back(sound, rows, timed=False), took)
+
+    def walk(self) -> Walk | None:
+        """Further with the rows of the last batch that ran: None where there are states that are carried, or where the
+        rows leave others of their range idle."""
+        if self._last is None or self._arenas:
+            return None
+        return Walk(self._dense, *self._last, self._residents, self._layout, self._timed)
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """The start graph on packed sources, [tokens, ...] of each of its inputs → [rows] whether the cells are finite.
@@ -158,7 +168,7 @@ class CachedEngine:
 
     def _ready(self, rows: Sorted, first: int, stop: int) -> tuple[ort.InferenceSession, Call]:
         """The session that is the quicker for rows of this range, and its call."""
-        if stop - first == rows.singles == len(rows.rows):
+        if rows.fill(first, stop):
             return self._dense, self._filled(rows, first, stop)
         return self._session, self._call(rows, first, stop)
 

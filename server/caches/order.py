@@ -26,6 +26,10 @@ class Sorted:
     order: Rows | None
     tokens: Rows | None
 
+    def fill(self, first: int, stop: int) -> bool:
+        """Whether each hot row of this range has one token."""
+        return stop - first == self.singles == len(self.rows)
+
 
 def in_order(batch: Batch, grown: Grown, rows: Rows) -> Sorted:
     """rows [rows]: the hot row of each."""

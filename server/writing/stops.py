@@ -34,7 +34,7 @@ class Tail:
 
     def add(self, token: int, symbol: str) -> Told:
         """symbol: what the token adds to the text."""
-        if not self._tokens and self._first.isdisjoint(symbol):  # mostly; the rest would come to the same
+        if self.passes(symbol):  # mostly; the rest would come to the same
             return Told((token,), symbol)
         self._tokens.append(token)
         self._symbols.append(symbol)
@@ -43,6 +43,10 @@ class Tail:
         if found is not None:
             return Told(self._take(found).tokens, text[:found], stopped=True)
         return self._take(self._undecided(text))
+
+    def passes(self, symbol: str) -> bool:
+        """Whether a token with this symbol would be told at once: nothing is held back, and no stop string begins."""
+        return not self._tokens and self._first.isdisjoint(symbol)
 
     def rest(self) -> Told:
         """All that is held back; for a text that ends otherwise."""

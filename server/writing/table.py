@@ -58,6 +58,12 @@ class Table:
     def writing(self) -> Iterator[tuple[int, Text]]:
         return ((row, text) for row, text in enumerate(tuple(self.texts)) if text is not None)
 
+    def text(self, row: int) -> Text:
+        """Of a row that writes."""
+        text = self.texts[row]
+        assert text is not None, "a row that writes has a text"
+        return text
+
     def open(self, reading: Reading) -> int:
         """A row for a prompt that is to be read."""
         row = self._take(reading.command.deadline)
@@ -85,6 +91,12 @@ class Table:
         self.sent[rows] = begin
         self.position[rows] = begin + 1
         return begin
+
+    def written(self, rows: Rows, count: int, now: float) -> None:
+        """So many tokens of each of these rows were chosen and sent, of which nothing was noted."""
+        self.position[rows] += count
+        self.left[rows] -= count
+        self.waits.chosen(rows, now, count)
 
     def read(self, row: int, tokens: Rows) -> int:
         """Tokens [time] are sent as one step of the row; returns the position at which it begins."""

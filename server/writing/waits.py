@@ -31,12 +31,13 @@ class Waits:
         """A text is written in this row now, asked for at that time (seconds)."""
         self._since[row], self._fresh[row] = asked, True
 
-    def chosen(self, rows: Rows, now: float) -> None:
-        """One token of each of these rows."""
+    def chosen(self, rows: Rows, now: float, count: int = 1) -> None:
+        """So many tokens of each of these rows, all at once: nobody waits from one of them to the next."""
         waited, fresh = now - self._since[rows], self._fresh[rows]
         self._since[rows], self._fresh[rows] = now, False
         first, between = self._waited
-        self._waited = Waited(np.append(first, waited[fresh]), np.append(between, waited[~fresh]))
+        at_once = np.zeros((count - 1) * len(rows))
+        self._waited = Waited(np.append(first, waited[fresh]), np.concatenate([between, waited[~fresh], at_once]))
 
     def take(self) -> Waited:
         """Since it was asked last."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.errors import HeadraceError, ModelFailed, SequenceFull
 from headrace.spec import ModelSpec
 
 from ..commands import Generate, Request
 from ..steps import Answer, Answers, Array, Closed, Ending, Failed, Opened, Rows, Sink, Stepped
+from .ahead import Ahead
 from .asked import beginning, refused, refused_prompt
 from .prompts import Prompts
 from .sampling import choose
@@ -36,7 +38,8 @@ class Writers:
 
     most: texts under way at a time, in rows of the lane's batch; others wait in order.
 
-    Mutable: `_table`, rows that read and write; `_prompts` that wait; `_soonest`, seconds, before which none is late.
+    Mutable: `_table`, rows that read and write; `_prompts` that wait; `_soonest`, seconds, before which none is late;
+    `_ahead`, tokens of which nothing is told before the lane answers for the step that they are part of.
     """
 
     def __init__(self, spec: ModelSpec, most: int) -> None:
@@ -44,6 +47,7 @@ class Writers:
         self._table = Table(most + 1, (spec.inputs[0].vocabulary or 0) if spec.generation else 0)
         self._prompts = Prompts(self, self._table, most)
         self._soonest = np.inf
+        self._ahead: Ahead | None = None
         self._end = -1 if spec.generation is None or spec.generation.end is None else spec.generation.end
         self._longest = np.iinfo(np.int64).max if spec.longest is None else spec.longest
         names = [output.name for output in spec.outputs]
@@ -73,6 +77,19 @@ class Writers:
     def late(self, now: float) -> bool:
         """Whether a deadline may have passed: then a turn is due, though nothing is answered."""
         return now > self._soonest
+
+    @property
+    def soonest(self) -> float:
+        """No deadline is before this, in seconds."""
+        return self._soonest
+
+    def ahead(self, keys: NDArray[np.uint32]) -> Ahead | None:
+        """For the rows of a step whose answer is still to come, one token each; None unless all of them write."""
+        rows = keys.astype(np.int64)
+        if np.count_nonzero(self._table.phase[rows] == WRITING) < len(rows):
+            return None
+        self._ahead = Ahead(self._table, self._symbols, rows, self._output, self._end, self._longest)
+        return self._ahead
 
     def deliver(self, answer: Answer) -> None:
         """Nobody hears what leaves a lane for its own writers: that comes only of one that is broken."""
@@ -116,7 +133,8 @@ class Writers:
         """What its sequences answered → what they go on with; and Wrote or Failed for callers, one Wrote for each."""
         turn = Turn()
         for _, answer in answers:
-            self._hear(turn, answer)
+            self._hear(turn, answer, now)
+        self._ahead = None
         if now > self._soonest:
             self._end_late(turn, now)
         self._prompts.fill(turn)
@@ -126,9 +144,11 @@ class Writers:
 
     # What the lane answers
 
-    def _hear(self, turn: Turn, answer: Answer) -> None:
+    def _hear(self, turn: Turn, answer: Answer, now: float) -> None:
         match answer:
             case Stepped():
+                if self._ahead is not None and self._ahead.count:
+                    self._ahead.tell(turn, now)
                 self._stepped(turn, answer)
             case Opened():
                 self._opened(turn, answer.key)
@@ -209,8 +229,7 @@ class Writers:
         """The model's own end of a text is none of its tokens."""
         if ending is Ending.END:
             return self._finish(turn, row, ending)
-        text = self._table.texts[row]
-        assert text is not None, "a row that writes has a text"
+        text = self._table.text(row)
         told = text.add(token, self._symbols.of(token, goes_on=text.goes_on))
         if told.stopped:
             ending = Ending.STOP

@@ -13,8 +13,9 @@ from headrace.ragged import starts
 from headrace.server.batch import Batch, Outcome
 from headrace.server.commands import NamedSteps
 from headrace.server.journal import Journal, NoJournal, Record
-from headrace.server.lane import Lane, Meter
+from headrace.server.lane import Lane
 from headrace.server.limits import Limits
+from headrace.server.meter import Meter
 from headrace.server.metrics import LaneMeter
 from headrace.server.steps import STATELESS, Answer, Answers, Array, Outputs, Rows, Sink, Steps
 from headrace.server.work import Engine
@@ -63,6 +64,9 @@ class SumEngine:
         last = y[starts(batch.lengths) + batch.lengths - 1]
         self.arena[batch.write] = last
         return Outcome(Outputs((y, last), (True, False), batch.lengths), np.isfinite(last).all(axis=1))
+
+    def walk(self) -> None:
+        """Its state is carried."""
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """What a source gives is kept by number: its sum. A row that `refuse` names is not sound."""

@@ -46,7 +46,7 @@ def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter
     late = steps(Heard(), [(2, 0, [1, 2, 3])], now=10.25)
     none = np.zeros(3, np.int64)
     meter.started([early, late], now=10.5)
-    meter.ran(Batch((np.zeros((6, 2)),), none, none, none, none == 0), seconds=1.0, compute_cpu=0.75)
+    meter.ran(Batch((np.zeros((6, 2)),), none, none, none, none == 0), seconds=1.0, compute_cpu=0.75, calls=1)
     meter.settled([early, late], np.array([True, False, True]), now=12.0)
     assert read(registry, "queue_seconds_count") == 3
     assert read(registry, "queue_seconds_sum") == pytest.approx(2 * 0.5 + 0.25)

@@ -8,6 +8,7 @@ import numpy as np
 
 from headrace.server.batch import Batch, Grown, Outcome
 from headrace.server.caches.engine import CachedEngine
+from headrace.server.steps import Outputs
 
 from .graphs import FEATURES, SOURCE, Case, Values
 
@@ -73,6 +74,21 @@ class Driven:
             self.texts[number] = np.concatenate([self.texts[number], x])
             self.slot[number] ^= 1
         return outcome
+
+    def walk(self, numbers: list[int], count: int) -> int:
+        """One time step of each, and so many further, all committed and as they must be; returns how many came."""
+        self.tick(dict.fromkeys(numbers, 1))
+        walk = self.engine.walk()
+        came = min(count, walk.room if walk else 0)
+        for _ in range(came):
+            assert walk is not None
+            steps = self.draw(dict.fromkeys(numbers, 1))
+            cells = walk.on(np.concatenate(list(steps.values())))
+            assert cells is not None
+            ones = np.ones(len(steps), np.int64)
+            self.check(steps, Outcome(Outputs(cells, (True,) * len(cells), ones), ones > 0))
+            self.texts |= {number: np.concatenate([self.texts[number], x]) for number, x in steps.items()}
+        return came
 
     def check(self, steps: dict[int, Values], outcome: Outcome) -> None:
         ends = np.cumsum([len(x) for x in steps.values()])

@@ -77,6 +77,14 @@ class Machine(RuleBasedStateMachine):
                 self.driven.engine.run(wrong(self.driven.batch(self.driven.draw(lengths))))
         self.driven.tick(lengths)
 
+    @precondition(lambda self: self.driven.texts)
+    @rule(data=st.data(), count=st.integers(1, 6))
+    def walk(self, data: st.DataObject, count: int) -> None:
+        some = data.draw(st.lists(self.one(), min_size=1, max_size=4, unique=True))
+        for number in some:
+            self.lengths(number)
+        self.driven.walk(some, count)
+
     @precondition(lambda self: self.driven.texts and len(self.driven.texts) < self.driven.numbers - 1)
     @rule(data=st.data())
     def fork(self, data: st.DataObject) -> None:

@@ -43,6 +43,19 @@ def test_no_more_is_held_back_than_may_begin_a_stop_string(symbols: list[str], s
         assert told.text == "".join(symbols[:count]) and len(told.tokens) == count
 
 
+@given(TEXTS, STOPS)
+def test_a_symbol_passes_if_it_is_told_at_once_whatever_comes_behind_it(
+    symbols: list[str], stop: tuple[str, ...]
+) -> None:
+    tail = Tail(stop)
+    for token, symbol in enumerate(symbols):
+        passes = tail.passes(symbol)
+        told = tail.add(token, symbol)
+        assert not passes or told == Told((token,), symbol)
+        if told.stopped:
+            return
+
+
 def test_a_token_whose_symbol_holds_the_stop_string_gives_what_stands_before_it() -> None:
     tail = Tail((" b",))
     assert tail.add(1, "a") == Told((1,), "a")

@@ -18,3 +18,12 @@ def test_the_first_token_counts_from_the_request_and_the_others_from_the_one_bef
     first, between = waits.take()
     assert (first.tolist(), between.tolist()) == ([2.0, 1.0, 0.5], [0.5, 1.0])
     assert not any(len(column) for column in waits.take())
+
+
+def test_of_tokens_that_come_together_only_the_first_was_waited_for() -> None:
+    waits = Waits(2)
+    waits.begin(0, 10.0)
+    waits.begin(1, 10.0)
+    waits.chosen(np.array([0, 1]), 11.0)
+    waits.chosen(np.array([0, 1]), 14.0, 3)
+    assert waits.take().between.tolist() == [3.0, 3.0, 0.0, 0.0, 0.0, 0.0]

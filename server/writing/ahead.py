@@ -1,0 +1,75 @@
+"""Tokens of texts that go on side by side, chosen call by call of the model and told together in the end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..steps import Array, Rows, holds
+from .sampling import choose
+from .stops import Told
+from .symbols import Symbols
+from .table import Table
+from .turn import Turn
+
+
+class Ahead:
+    """Rows of the table that write. Only tokens that are no more than that are taken: one that ends a text, or may
+    begin a string that does, is left to the turn that hears of the last of these calls.
+
+    output: which output of the model has the logits; end: the token that ends a text; longest: tokens of a sequence.
+
+    Mutable: `tokens` [rows] of each call so far; `_positions` [rows], where the next ones stand; and the table's
+    column `seen`, by which tokens are chosen. What else the table knows changes when the tokens are told.
+    """
+
+    def __init__(self, table: Table, symbols: Symbols, rows: Rows, output: int, end: int, longest: int) -> None:
+        self._table, self._symbols, self._rows, self._output, self._end = table, symbols, rows, output, end
+        self._how, self._positions = table.settings.take(rows), table.position[rows]
+        self._likeliest = bool(((self._how.temperature == 0) & (self._how.penalty == 1)).all())
+        self._places = np.arange(len(rows))
+        self._tails = [(at, row) for at, row in enumerate(rows.tolist()) if table.text(row).tail is not None]
+        self.most = int(min(table.left[rows].min() - 1, longest - self._positions.max()))
+        self.tokens: list[Rows] = []
+
+    @property
+    def count(self) -> int:
+        """Tokens of each row."""
+        return len(self.tokens)
+
+    def next(self, outputs: tuple[Array, ...]) -> Rows | None:
+        """outputs: of the model, [rows, ...] → [rows] the next tokens; None if one is more than that."""
+        tokens = self._choose(outputs[self._output])
+        if tokens is None:
+            return None
+        if np.count_nonzero(tokens == self._end) or not all(self._plain(at, row, tokens) for at, row in self._tails):
+            return None
+        return tokens
+
+    def take(self, tokens: Rows) -> None:
+        """The model has run with them."""
+        self.tokens.append(tokens)
+        self._table.seen[self._rows, tokens] = True
+        self._positions += 1
+
+    def tell(self, turn: Turn, now: float) -> None:
+        """What was added to each text."""
+        self._table.written(self._rows, self.count, now)
+        for row, tokens in zip(self._rows.tolist(), np.stack(self.tokens, axis=1).tolist(), strict=True):
+            text = self._table.text(row)
+            added = [self._symbols.of(token, goes_on=place > 0 or text.goes_on) for place, token in enumerate(tokens)]
+            text.goes_on = True
+            turn.told.add(text.sink, text.key, Told(tuple(tokens), "".join(added)), None)
+
+    def _choose(self, logits: Array) -> Rows | None:
+        """[rows] tokens, None if some logits are not finite."""
+        if self._likeliest:
+            tokens: Rows = logits.argmax(axis=1)  # NaN where there is one
+            return tokens if holds(np.isfinite(logits[self._places, tokens])) else None
+        if not holds(np.isfinite(logits.max(axis=1))):
+            return None
+        return choose(logits, self._table.seen[self._rows], self._how, self._positions)
+
+    def _plain(self, at: int, row: int, tokens: Rows) -> bool:
+        text = self._table.text(row)
+        symbol = self._symbols.of(int(tokens[at]), goes_on=text.goes_on or self.count > 0)
+        return text.tail is None or text.tail.passes(symbol)

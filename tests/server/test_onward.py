@@ -1,0 +1,276 @@
+"""Several tokens in one turn: the same texts as token by token, and nobody waits for them longer than for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.server.batch import Batch, Outcome
+from headrace.server.commands import Barrier, Generate, Leave, Mode, Open, Prompt, Sampling, Step
+from headrace.server.journal import Journal, NoJournal
+from headrace.server.lane import Lane
+from headrace.server.limits import Limits
+from headrace.server.metrics import LaneMeter
+from headrace.server.onward import SECONDS
+from headrace.server.steps import Answers, Array, Ending, Opened, Outputs, Rows
+from headrace.spec import Cache, ModelSpec, Parity
+
+from .fakes import Clock, FlakyJournal, Heard, SumEngine, steps
+from .writing.script import COUNT, ENDING_WRITER, WRITER, heard, logits_of
+from .writing.script import Heard as Text
+
+LONGEST = 40
+PLAIN, ENDING = (
+    spec.model_copy(
+        update={
+            "states": (),
+            "caches": (Cache(name="c", heads=1, width=1),),
+            "longest": LONGEST,
+            "parity": Parity(error=0.0, cases=1),
+        }
+    )
+    for spec in (WRITER, ENDING_WRITER)
+)
+CELL = 8
+LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=600.0, part=4, few=0)
+
+
+@dataclass
+class Script(SumEngine):
+    """Writes by `logits_of`. walks: rows of each further call; before: called ahead of each; fails: the one to give up.
+
+    tokens: of each sequence, as far as the engine was told; what is not committed may be told again.
+    """
+
+    tokens: dict[int, list[int]] = field(default_factory=dict)
+    walks: list[int] = field(default_factory=list)
+    before: Callable[[], None] = lambda: None
+    fails: int | None = None
+    further: bool = True
+    last: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def run(self, batch: Batch) -> Outcome:
+        self.batches.append(batch)
+        assert batch.grown is not None
+        self.last = batch.grown.numbers
+        cells, ends = [], np.cumsum(batch.lengths)
+        for number, past, tokens in zip(*batch.grown, np.split(batch.values[0], ends[:-1]), strict=True):
+            known = self.tokens.get(int(number), [])[:past]
+            assert len(known) == past, "a sequence goes on from what was run"
+            cells += [self.add(int(number), known, token) for token in tokens.tolist()]
+        outputs = Outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True), batch.lengths)
+        return Outcome(outputs, batch.lengths > 0)
+
+    def add(self, number: int, known: list[int], token: int) -> np.ndarray:
+        known.append(token)
+        self.tokens[number] = known
+        return logits_of(known)
+
+    def walk(self) -> Walk | None:  # type: ignore[override]
+        return Walk(self) if self.further else None
+
+
+@dataclass
+class Walk:
+    engine: Script
+    room: int = LONGEST
+    compute_cpu: float = 0.0
+
+    def on(self, tokens: Rows) -> tuple[Array, ...] | None:
+        engine = self.engine
+        engine.before()
+        engine.walks.append(len(tokens))
+        if engine.fails == len(engine.walks):
+            return None
+        pairs = zip(engine.last.tolist(), tokens.tolist(), strict=True)
+        cells = [engine.add(number, engine.tokens[number], token) for number, token in pairs]
+        return np.zeros(len(cells), np.float32), np.stack(cells)
+
+
+@dataclass
+class Bench:
+    spec: ModelSpec = PLAIN
+    limits: Limits = LIMITS
+    journal: Journal = field(default_factory=NoJournal)
+    told: Answers = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.engine, self.meter = Script(self.limits.slots), LaneMeter((self.spec.name, "1", "0"))
+        args = self.engine, self.journal, self.meter, self.limits, self.told.extend, self.clock
+        self.lane = Lane(self.spec, "1", *args)
+
+    def ask(self, *commands: Generate) -> None:
+        for command in commands:
+            self.lane.post(command)
+        self.lane.admit(wait=False)
+
+    def finish(self) -> int:
+        """How many turns it took."""
+        for turn in range(1000):
+            if not self.lane.state.busy:
+                return turn
+            self.lane.tick()
+            self.lane.admit(wait=False)
+        raise AssertionError("it goes on for ever")
+
+    def write(self, *commands: Generate) -> list[dict[int, Text]]:
+        self.ask(*commands)
+        self.finish()
+        assert not len(self.lane.state.sequences) and self.lane.state.budget.total == 0
+        return [heard(self.told, command.sink) for command in commands]
+
+
+def asked(*prompts: list[int], most: int = 20, stop: tuple[str, ...] = (), **sampling: float) -> Generate:
+    given = tuple(Prompt(np.array(prompt, np.int64), number=number) for number, prompt in enumerate(prompts))
+    return Generate(Heard(), given, 1, Sampling(**sampling), most, stop, np.inf, 100.0)  # type: ignore[arg-type]
+
+
+PROMPTS = st.lists(st.integers(0, COUNT - 2), min_size=1, max_size=6)
+ASKED = st.builds(
+    lambda prompts, most, stop, temperature, penalty, seed: asked(
+        *prompts, most=most, stop=stop, temperature=temperature, repetition_penalty=penalty, seed=seed
+    ),
+    st.lists(PROMPTS, min_size=1, max_size=3),
+    st.integers(1, LONGEST),
+    st.sampled_from([(), ("b c",), ("aa", ".b")]),
+    st.sampled_from([0.0, 0.0, 1.5]),
+    st.sampled_from([1.0, 1.4]),
+    st.integers(0, 99),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([PLAIN, ENDING]), st.lists(ASKED, min_size=1, max_size=3), st.none() | st.integers(1, 9))
+def test_texts_are_those_that_are_written_token_by_token(
+    spec: ModelSpec, commands: list[Generate], fails: int | None
+) -> None:
+    """Also where a walk comes to nothing in the midst."""
+    onward, slow = Bench(spec), Bench(spec)
+    onward.engine.fails, slow.engine.further = fails, False
+    assert onward.write(*commands) == slow.write(*commands)
+
+
+def test_a_turn_writes_as_long_as_nobody_else_asks_and_tells_once() -> None:
+    bench, command = Bench(), asked([1, 2], [3], most=20)
+    bench.write(command)
+    assert len(bench.engine.walks) > 15 and len([told for told in bench.told if told[0] is command.sink]) <= 4
+    rows = bench.meter.histograms["batch_rows"].buckets()[-1][1]
+    assert rows == len(bench.engine.batches) + len(bench.engine.walks)
+    assert bench.meter.counters["tokens"] == 3 + 2 * 19 and bench.meter.counters["written_tokens"] == 40
+
+
+def test_no_text_is_longer_than_the_model_takes() -> None:
+    bench, command = Bench(), asked([1, 2, 3], [1], most=100)
+    (texts,) = bench.write(command)
+    assert [len(texts[key].tokens) for key in (0, 1)] == [LONGEST - 2, LONGEST]
+    assert {text.ending for text in texts.values()} == {Ending.FULL}
+
+
+def begun(**limits: int) -> tuple[Bench, Generate]:
+    """A text of which the first token was told; the next turn may walk."""
+    bench, command = Bench(limits=replace(LIMITS, **limits)), asked([1], most=30)
+    bench.ask(command)
+    bench.lane.tick()
+    assert not bench.engine.walks and bench.lane.state.busy
+    return bench, command
+
+
+def after(calls: int, bench: Bench, act: Callable[[], None]) -> None:
+    """Something happens while the engine is called for the so many-th time in a walk."""
+
+    def before() -> None:
+        if len(bench.engine.walks) == calls - 1:
+            act()
+
+    bench.engine.before = before
+
+
+def test_whatever_is_posted_is_heard_after_the_call_that_runs() -> None:
+    bench, _ = begun()
+    passed: list[int] = []
+    after(3, bench, lambda: bench.lane.post(Barrier(lambda: passed.append(len(bench.engine.walks)))))
+    bench.lane.tick()
+    bench.lane.admit(wait=False)
+    assert passed == [3]
+
+
+def test_a_caller_that_leaves_is_told_nothing_more() -> None:
+    bench, command = begun()
+    after(3, bench, lambda: bench.lane.post(Leave(command.sink)))
+    bench.lane.tick()
+    before = len(bench.told)
+    bench.lane.admit(wait=False)
+    bench.finish()
+    assert len(bench.told) == before and not len(bench.lane.state.sequences)
+
+
+def test_a_turn_ends_when_its_time_is_over() -> None:
+    bench, _ = begun()
+    after(4, bench, lambda: setattr(bench.clock, "now", bench.clock.now + SECONDS))
+    bench.lane.tick()
+    assert len(bench.engine.walks) == 4
+
+
+def test_a_text_whose_time_is_over_ends_within_one_call() -> None:
+    bench, command = Bench(), replace(asked([1], most=30), deadline=100.001)
+    bench.ask(command)
+    bench.lane.tick()
+    after(2, bench, lambda: setattr(bench.clock, "now", 100.002))
+    bench.finish()
+    (text,) = heard(bench.told, command.sink).values()
+    assert len(bench.engine.walks) == 2 and text.ending is Ending.LATE and len(text.tokens) >= 3
+
+
+def test_what_waits_runs_beside_texts_and_not_behind_them() -> None:
+    bench, _ = begun()
+    other = Heard()
+    bench.lane.post(Open(other, 1, ("", "a"), Mode.FRESH, 5))
+    bench.lane.post(Step(replace(steps(other, [(1, 0, [1.0])], acked=[0]), values=(np.ones(1, np.int64),))))
+    bench.lane.admit(wait=False)
+    bench.lane.tick()
+    assert not bench.engine.walks and len(bench.engine.batches[-1]) == 2
+    assert isinstance(next(told for sink, told in bench.told if sink is other), Opened)
+
+
+def test_cells_are_counted_as_they_are_used() -> None:
+    bench, _ = begun()
+    after(6, bench, lambda: bench.lane.post(Leave(Heard())))
+    bench.lane.tick()
+    state, numbers = bench.lane.state, np.array(list(bench.lane.state.sequences.names.values()))
+    run, waiting = 1 + 1 + 6, 1  # the prompt and the tick that walked; and the token that is sent now
+    assert state.sequences.position[numbers].tolist() == [run]
+    assert state.sequences.expected[numbers].tolist() == [run + waiting] == [state.budget.total // CELL]
+
+
+def test_without_cells_for_many_tokens_it_goes_on_by_one() -> None:
+    bench, _ = begun(cache_bytes=CELL * 12)
+    bench.lane.tick()
+    assert not bench.engine.walks and bench.lane.state.budget.total == 3 * CELL
+
+
+def test_what_the_journal_does_not_take_is_not_told_and_not_applied() -> None:
+    journal = FlakyJournal()
+    bench, command = Bench(journal=journal), asked([1], most=30)
+    bench.ask(command)
+    bench.lane.tick()
+    told, journal.failures = len(bench.told), 1
+    bench.lane.tick()
+    assert len(bench.engine.walks) > 9
+    (text,) = heard(bench.told, command.sink).values()
+    assert len(bench.told) == told + 1 and len(text.tokens) == 1 and text.error is not None
+    bench.finish()
+    assert not len(bench.lane.state.sequences) and bench.lane.state.budget.total == 0
+
+
+def test_a_record_has_all_tokens_of_a_walk() -> None:
+    journal = FlakyJournal()
+    bench, command = Bench(journal=journal), asked([1, 2], most=20)
+    (text,) = bench.write(command)[0].values()
+    logged = [token for record in journal.records for token in record.values[0].tolist()]
+    assert logged == [1, 2, *text.tokens[:-1]] and len(journal.records) < 6
+    assert [r.positions[0] for r in journal.records] == [0, *np.cumsum([r.lengths[0] for r in journal.records])[:-1]]
