@@ -42,7 +42,11 @@ class Walk(Protocol):
         """CPU seconds inside the runtime so far."""
 
     def on(self, tokens: Rows) -> tuple[Array, ...] | None:
-        """The next token of each → each output [rows, ...]; None if not all is sound: then it is as if not called."""
+        """The next token of each → each output [rows, ...], good until the next call; None if not all is sound: then
+        it is as if not called, and there is nothing more to be had."""
+
+    def end(self) -> None:
+        """No more calls come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Onward:
         if ahead is None or most <= 0 or not self.state.budget.grow_all(steps.numbers, ends + most):
             return steps, outcome
         cells = self._walk(ahead, walk, outcome.outputs.cells, most)
+        walk.end()
         self.state.budget.shrink(steps.numbers, ends + ahead.count)
         if not ahead.count:
             return steps, outcome
@@ -71,13 +76,14 @@ class Onward:
 
     def _walk(self, ahead: Ahead, walk: Walk, cells: tuple[Array, ...], most: int) -> tuple[Array, ...]:
         """The outputs of the last tokens, [rows, ...] each."""
-        while ahead.count < most and self.quiet():
-            tokens = ahead.next(cells)
-            further = None if tokens is None else walk.on(tokens)
-            if tokens is None or further is None:
-                break
-            ahead.take(tokens)
-            cells = further
+        with np.errstate(invalid="ignore"):  # what is not finite is found by its sum
+            while ahead.count < most and self.quiet():
+                tokens = ahead.next(cells)
+                further = None if tokens is None else walk.on(tokens)
+                if tokens is None or further is None:
+                    break
+                ahead.take(tokens)
+                cells = further
         return cells
 
 
@@ -90,5 +96,5 @@ def _grown(steps: Steps, further: Sequence[Rows]) -> Steps:
 
 
 def _come(first: Outcome, cells: tuple[Array, ...], lengths: Rows, compute_cpu: float) -> Outcome:
-    outputs = Outputs(cells, (False,) * len(cells), lengths)
+    outputs = Outputs(tuple([y.copy() for y in cells]), (False,) * len(cells), lengths)
     return Outcome(outputs, first.sound, first.compute_cpu + compute_cpu, calls=int(lengths[0]))

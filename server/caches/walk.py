@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import onnxruntime as ort
 from headrace.spec import PAST
 
 from ..prepared import Call
-from ..steps import Array, Rows, holds
+from ..steps import Array, Rows
 from .dense import PADS
 from .kinds import Layout
 from .order import Sorted, back
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 class Walk:
     """See `onward.Walk`. Another tick of the engine ends it.
 
-    Mutable: what is bound to the call; how many cells the residents hold; `compute_cpu`.
+    Mutable: what is bound to the call; `_came`, time steps of each row that were sound; `compute_cpu`.
 
     call: of the session, filled for a batch that has run; rows: its own, whose places hold that batch's cells.
     timed: of each output of the model.
@@ -52,7 +53,7 @@ class Walk:
         self._tokens, self._pads = call.given.cells[0], given[PADS]
         free = [layout.kinds[k].most - int(total) for k, total in zip(growing, self._totals, strict=True)]
         self.room = min(free, default=sys.maxsize)
-        self.compute_cpu = 0.0
+        self.compute_cpu, self._came = 0.0, 0
 
     def __repr__(self) -> str:
         return f"Walk(rows={len(self._rows.rows)}, room={self.room})"
@@ -67,10 +68,16 @@ class Walk:
         except Exception:  # the runtime's exceptions share no base but this; the next tick will find the guilty row
             log.warning("the runtime refused %d rows that go on", len(tokens), exc_info=True)
             return None
-        if not all(holds(np.isfinite(sums)) for sums in self._sums):
+        if not all(math.isfinite(np.add.reduce(sums)) for sums in self._sums):
             return None
-        self._residents.places.held[self._rows.grown.numbers] += 1
+        self._came += 1
+        if self._rows.order is None:
+            return self._outputs
         return tuple([back(y, self._rows, timed=t) for y, t in zip(self._outputs, self._timed, strict=True)])
+
+    def end(self) -> None:
+        """The sequences hold the cells of all that came."""
+        self._residents.places.held[self._rows.grown.numbers] += self._came
 
     def _advance(self, tokens: Rows) -> None:
         order = self._rows.order

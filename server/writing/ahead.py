@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..steps import Array, Rows, holds
-from .sampling import choose
+from .philox import uniforms
+from .sampling import Floats, choose_by
 from .stops import Told
 from .symbols import Symbols
 from .table import Table
 from .turn import Turn
+
+DRAWN = 16
+"""Tokens for which numbers are drawn at once."""
 
 
 class Ahead:
@@ -18,18 +24,22 @@ class Ahead:
 
     output: which output of the model has the logits; end: the token that ends a text; longest: tokens of a sequence.
 
-    Mutable: `tokens` [rows] of each call so far; `_positions` [rows], where the next ones stand; and the table's
-    column `seen`, by which tokens are chosen. What else the table knows changes when the tokens are told.
+    Mutable: `tokens` [rows] of each call so far; `_positions` [rows], where the next ones stand; `_drawn`, [rows,
+    DRAWN] numbers for these and for those behind; and the table's column `seen`, by which tokens are chosen. What else the
+    table knows changes when the tokens are told.
     """
 
     def __init__(self, table: Table, symbols: Symbols, rows: Rows, output: int, end: int, longest: int) -> None:
         self._table, self._symbols, self._rows, self._output, self._end = table, symbols, rows, output, end
         self._how, self._positions = table.settings.take(rows), table.position[rows]
         self._likeliest = bool(((self._how.temperature == 0) & (self._how.penalty == 1)).all())
-        self._places = np.arange(len(rows))
+        self._places, self._drawn = np.arange(len(rows)), np.zeros((len(rows), DRAWN))
         self._tails = [(at, row) for at, row in enumerate(rows.tolist()) if table.text(row).tail is not None]
         self.most = int(min(table.left[rows].min() - 1, longest - self._positions.max()))
         self.tokens: list[Rows] = []
+
+    def __repr__(self) -> str:
+        return f"Ahead(rows={len(self._rows)}, count={self.count})"
 
     @property
     def count(self) -> int:
@@ -41,9 +51,8 @@ class Ahead:
         tokens = self._choose(outputs[self._output])
         if tokens is None:
             return None
-        if np.count_nonzero(tokens == self._end) or not all(self._plain(at, row, tokens) for at, row in self._tails):
-            return None
-        return tokens
+        ends = self._end >= 0 and np.count_nonzero(tokens == self._end)
+        return None if ends or not all(self._plain(at, row, tokens) for at, row in self._tails) else tokens
 
     def take(self, tokens: Rows) -> None:
         """The model has run with them."""
@@ -64,10 +73,19 @@ class Ahead:
         """[rows] tokens, None if some logits are not finite."""
         if self._likeliest:
             tokens: Rows = logits.argmax(axis=1)  # NaN where there is one
-            return tokens if holds(np.isfinite(logits[self._places, tokens])) else None
+            return tokens if math.isfinite(np.add.reduce(logits[self._places, tokens])) else None
         if not holds(np.isfinite(logits.max(axis=1))):
             return None
-        return choose(logits, self._table.seen[self._rows], self._how, self._positions)
+        return choose_by(logits, self._table.seen[self._rows], self._how, self._draw())
+
+    def _draw(self) -> Floats:
+        """[rows] numbers for the next tokens: to draw one of each costs as much as to draw several."""
+        place = self.count % DRAWN
+        if not place:
+            positions = self._positions[:, None] + np.arange(DRAWN)  # [rows, drawn]
+            drawn = uniforms(np.repeat(self._how.seeds, DRAWN), positions.reshape(-1))
+            self._drawn = drawn.reshape(positions.shape)
+        return self._drawn[:, place]
 
     def _plain(self, at: int, row: int, tokens: Rows) -> bool:
         text = self._table.text(row)

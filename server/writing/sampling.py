@@ -63,20 +63,25 @@ def choose(logits: Array, seen: Mask, how: Settings, positions: Rows) -> Rows:
 
     position: that of the chosen token in its sequence, by which the number to draw is found.
     """
+    drawn = uniforms(how.seeds, positions) if np.count_nonzero(how.temperature) else np.zeros(len(logits))
+    return choose_by(logits, seen, how, drawn)
+
+
+def choose_by(logits: Array, seen: Mask, how: Settings, drawn: Floats) -> Rows:
+    """The same by numbers [rows] in [0, 1); those of rows with temperature 0 are not looked at."""
     rows, step = len(logits), max(1, CELLS // logits.shape[1])
     if rows <= step:
-        return _choose(logits, seen, how, positions)
+        return _choose(logits, seen, how, drawn)
     parts = [slice(row, row + step) for row in range(0, rows, step)]
-    return np.concatenate([_choose(logits[p], seen[p], how.take(p), positions[p]) for p in parts])
+    return np.concatenate([_choose(logits[p], seen[p], how.take(p), drawn[p]) for p in parts])
 
 
-def _choose(logits: Array, seen: Mask, how: Settings, positions: Rows) -> Rows:
+def _choose(logits: Array, seen: Mask, how: Settings, drawn: Floats) -> Rows:
     scores = penalised(logits, seen, how.penalty)
     tokens: Rows = scores.argmax(axis=1)
     if len(rows := np.flatnonzero(how.temperature > 0)):
-        how = how.take(rows)
-        mass = np.cumsum(_weights(scores[rows], how), axis=1)  # [drawn, vocabulary]
-        tokens[rows] = _inverted(mass, uniforms(how.seeds, positions[rows]))
+        mass = np.cumsum(_weights(scores[rows], how.take(rows)), axis=1)  # [drawn, vocabulary]
+        tokens[rows] = _inverted(mass, drawn[rows])
     return tokens
 
 

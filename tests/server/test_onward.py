@@ -90,6 +90,8 @@ class Walk:
         cells = [engine.add(number, engine.tokens[number], token) for number, token in pairs]
         return np.zeros(len(cells), np.float32), np.stack(cells)
 
+    def end(self) -> None: ...
+
 
 @dataclass
 class Bench:

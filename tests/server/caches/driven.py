@@ -88,6 +88,8 @@ class Driven:
             ones = np.ones(len(steps), np.int64)
             self.check(steps, Outcome(Outputs(cells, (True,) * len(cells), ones), ones > 0))
             self.texts |= {number: np.concatenate([self.texts[number], x]) for number, x in steps.items()}
+        if walk is not None:
+            walk.end()
         return came
 
     def check(self, steps: dict[int, Values], outcome: Outcome) -> None:

@@ -59,6 +59,7 @@ def test_what_is_not_sound_ends_a_walk_and_is_as_if_it_had_not_run() -> None:
     driven.walk([0, 1], 2)
     walk = driven.engine.walk()
     assert walk is not None and walk.on(np.full((2, FEATURES), np.nan, np.float32)) is None
+    walk.end()
     driven.tick({0: 1, 1: 3})
 
 
@@ -71,6 +72,7 @@ def test_what_the_runtime_refuses_ends_a_walk_too(caplog: pytest.LogCaptureFixtu
     assert walk is not None and walk.on(ones) is not None and walk.compute_cpu > 0
     with caplog.at_level(logging.WARNING):
         assert walk.on(np.array([1, 1000])) is None
+    walk.end()
     assert "refused 2 rows" in caplog.text
     assert engine.run(batch(ones, ones, np.arange(2), none + 2)).sound.all()
     with pytest.raises(Exception, match="refused"):
