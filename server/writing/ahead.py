@@ -25,15 +25,16 @@ class Ahead:
     output: which output of the model has the logits; end: the token that ends a text; longest: tokens of a sequence.
 
     Mutable: `tokens` [rows] of each call so far; `_positions` [rows], where the next ones stand; `_drawn`, [rows,
-    DRAWN] numbers for these and for those behind; and the table's column `seen`, by which tokens are chosen. What else the
-    table knows changes when the tokens are told.
+    DRAWN] numbers for these and for those behind; and the table's column `seen`, by which tokens are chosen. What else
+    the table knows changes when the tokens are told.
     """
 
     def __init__(self, table: Table, symbols: Symbols, rows: Rows, output: int, end: int, longest: int) -> None:
         self._table, self._symbols, self._rows, self._output, self._end = table, symbols, rows, output, end
         self._how, self._positions = table.settings.take(rows), table.position[rows]
         self._likeliest = bool(((self._how.temperature == 0) & (self._how.penalty == 1)).all())
-        self._places, self._drawn = np.arange(len(rows)), np.zeros((len(rows), DRAWN))
+        self._places = np.arange(len(rows))
+        self._drawn: Floats = np.zeros((len(rows), DRAWN))
         self._tails = [(at, row) for at, row in enumerate(rows.tolist()) if table.text(row).tail is not None]
         self.most = int(min(table.left[rows].min() - 1, longest - self._positions.max()))
         self.tokens: list[Rows] = []
@@ -84,8 +85,9 @@ class Ahead:
         if not place:
             positions = self._positions[:, None] + np.arange(DRAWN)  # [rows, drawn]
             drawn = uniforms(np.repeat(self._how.seeds, DRAWN), positions.reshape(-1))
-            self._drawn = drawn.reshape(positions.shape)
-        return self._drawn[:, place]
+            self._drawn = drawn.reshape(-1, DRAWN)
+        numbers: Floats = self._drawn[:, place]
+        return numbers
 
     def _plain(self, at: int, row: int, tokens: Rows) -> bool:
         text = self._table.text(row)
