@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.ragged import spans
 from headrace.spec import Output
 
 from .sequences import FRESH, FreeList, Sequences
-from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values
+from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values, single
 
 
 class Grown(NamedTuple):
@@ -30,7 +31,8 @@ class Batch:
     """Ragged rows, and where in the arenas their states are read and written.
 
     values [tokens, ...] each; lengths, read, write [rows] int64; fresh [rows] bool: starts from the initial state,
-    whatever `read` says. grown: where the model has caches.
+    whatever `read` says. grown: where the model has caches. asked [rows]: of so many time steps, each row's last ones,
+    or none, outputs are asked for; None for all.
     """
 
     values: tuple[Array, ...]
@@ -39,12 +41,25 @@ class Batch:
     write: Rows
     fresh: NDArray[np.bool_]
     grown: Grown | None = None
+    asked: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __repr__(self) -> str:
         return f"Batch(rows={len(self)}, tokens={int(self.lengths.sum())})"
+
+    @property
+    def given(self) -> Rows:
+        """[rows] of so many time steps outputs come."""
+        return self.lengths if self.asked is None else self.asked
+
+    def outputs(self, cells: Iterable[Array], timed: tuple[bool, ...]) -> Outputs:
+        """What is asked for of what the model gave, copied: cells [tokens, ...] where `timed`, else [rows, ...]."""
+        if self.asked is None:
+            return Outputs(tuple([y.copy() for y in cells]), timed, self.lengths)
+        at = last_tokens(self.lengths, self.asked)
+        return Outputs(tuple([y[at] if t else y.copy() for y, t in zip(cells, timed, strict=True)]), timed, self.asked)
 
     def halves(self) -> tuple[Batch, Batch]:
         """The first and the second half of the rows; at least two rows."""
@@ -56,7 +71,8 @@ class Batch:
     def _part(self, rows: slice, tokens: slice) -> Batch:
         values = tuple(v[tokens] for v in self.values)
         grown = None if self.grown is None else self.grown.part(rows)
-        return Batch(values, self.lengths[rows], self.read[rows], self.write[rows], self.fresh[rows], grown)
+        asked = None if self.asked is None else self.asked[rows]
+        return Batch(values, self.lengths[rows], self.read[rows], self.write[rows], self.fresh[rows], grown, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +101,24 @@ def join(first: Outcome, second: Outcome) -> Outcome:
     return Outcome(outputs, np.concatenate([first.sound, second.sound]), first.compute_cpu + second.compute_cpu)
 
 
+def last_tokens(lengths: Rows, count: Rows) -> Rows:
+    """The indices, in packed values of `lengths`, of so many last time steps of each row: [tokens']."""
+    return spans(np.cumsum(lengths) - count, count)
+
+
 def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList, *, caches: bool = False) -> Batch:
     """Joins the pieces and takes a free slot for each row to be written to: an arena has a batch of spare ones.
 
     caches: whether the model has some.
     """
     numbers, lengths, values = pack(pieces, "numbers"), pack(pieces, "lengths"), pack_values(pieces)
+    few = any(piece.last_only for piece in pieces) and not single(lengths)
+    asked = pack(pieces, "asked") if few else None
     if numbers[0] == STATELESS:
         none = np.zeros(len(numbers), np.int64)
-        return Batch(values, lengths, none, none, none.astype(np.bool_))
+        return Batch(values, lengths, none, none, none.astype(np.bool_), asked=asked)
     read = sequences.slot[numbers]
     fresh = read == FRESH
     # The slots are taken last, for then nothing can fail that would have to give them back.
     grown = Grown(numbers, sequences.position[numbers]) if caches else None
-    return Batch(values, lengths, read, slots.take(len(numbers)), fresh, grown)
+    return Batch(values, lengths, read, slots.take(len(numbers)), fresh, grown, asked)

@@ -55,7 +55,7 @@ def _apply(state: State, pieces: Sequence[Steps], write: Rows, outputs: Outputs,
     ]
     if not pieces or pieces[0].numbers[0] == STATELESS:
         return answers
-    numbers, ends = pack(pieces, "numbers"), pack(pieces, "positions") + outputs.lengths
+    numbers, ends = pack(pieces, "numbers"), pack(pieces, "positions") + pack(pieces, "lengths")
     _swap_slots(state, numbers, write)
     state.sequences.position[numbers] = ends
     state.sequences.used[numbers] = now
@@ -88,7 +88,8 @@ def _parts(pieces: Sequence[Steps], outputs: Outputs) -> list[tuple[Array, ...]]
         return [outputs.cells]
     parts, row, token = [], 0, 0
     for piece in pieces:
-        rows, tokens = slice(row, row + len(piece)), slice(token, token + piece.tokens)
+        told = len(piece) if piece.last_only else piece.tokens
+        rows, tokens = slice(row, row + len(piece)), slice(token, token + told)
         parts.append(tuple([y[tokens if t else rows] for y, t in zip(outputs.cells, outputs.timed, strict=True)]))
         row, token = rows.stop, tokens.stop
     return parts

@@ -22,7 +22,7 @@ from .pieces import Piece
 from .placement import described, strays
 from .prepared import Calls
 from .sequences import FRESH
-from .steps import Array, Outputs, Rows, holds
+from .steps import Array, Rows, holds
 
 PROVIDERS: dict[Device, list[str | tuple[str, dict[str, str]]]] = {
     "CPU": ["CPUExecutionProvider"],
@@ -69,8 +69,7 @@ class OnnxEngine:
         cells = call.results.cells
         sound = np.ones(len(batch), np.bool_) if self._watch is None else self._watch.sound(cells[-1], batch.write)
         # The next call writes where this one did.
-        outputs = Outputs(tuple([y.copy() for y in cells[: len(self._timed)]]), self._timed, batch.lengths)
-        return Outcome(outputs, sound, took)
+        return Outcome(batch.outputs(cells[: len(self._timed)], self._timed), sound, took)
 
     def arena(self, state: str) -> Array:
         """All states of that name, [slots, ...]: on the CPU a view if they lie in one arena, else a copy."""

@@ -34,6 +34,9 @@ class More(Protocol):
     @property
     def key(self) -> bytes: ...
 
+    def outputs(self, tokens: int) -> int:
+        """Of so many of the batch's tokens outputs come."""
+
     def bind(self, binding: ort.IOBinding) -> None:
         """To memory that stays."""
 
@@ -130,7 +133,8 @@ class Calls:
             binding.bind_ortvalue_input(arena_in(piece), arena)
             binding.bind_ortvalue_output(arena_out(piece), arena)
         rows, tokens = len(lengths), int(lengths.sum())
-        given, results = self._given(rows, tokens), self._results(rows, tokens)
+        outputs = tokens if more is None else more.outputs(tokens)
+        given, results = self._given(rows, tokens), self._results(rows, outputs)
         if more is not None:
             more.bind(binding)
             given, results = [*given, *more.given()], [*results, *more.results()]

@@ -51,6 +51,7 @@ class Steps:
     deadlines: NDArray[np.float64]  # seconds on the lane's clock, inf for none
     arrived: float  # seconds on the same clock
     values: tuple[Array, ...]  # one for each input of the spec
+    last_only: bool = False  # outputs are asked for of each row's last time step alone; such a row is never sent again
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -62,6 +63,11 @@ class Steps:
     def tokens(self) -> int:
         """Time steps of all rows together."""
         return len(self.values[0])
+
+    @property
+    def asked(self) -> Rows:
+        """[rows] of so many time steps, each row's last ones, outputs are asked for."""
+        return np.ones_like(self.lengths) if self.last_only else self.lengths
 
     def take(self, rows: NDArray[Any]) -> Steps:
         """The chosen rows: a mask [rows] or indices. A mask of all rows costs next to nothing."""
@@ -83,6 +89,7 @@ class Steps:
             self.deadlines,
             self.arrived,
             self.values,
+            self.last_only,
         )
 
     def placed(self, positions: Rows) -> Steps:
@@ -96,6 +103,7 @@ class Steps:
             self.deadlines,
             self.arrived,
             self.values,
+            self.last_only,
         )
 
     def split(self, rows: int) -> tuple[Steps, Steps]:
@@ -114,12 +122,14 @@ class Steps:
             self.deadlines[rows],
             self.arrived,
             tuple(values[tokens] for values in self.values),
+            self.last_only,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a model gave for some rows: `cells` [tokens, ...] where `timed`, else [rows, ...]; lengths [rows]."""
+    """What a model gave for some rows: `cells` [tokens, ...] where `timed`, else [rows, ...]; lengths [rows]: so many
+    time steps there are of each row, fewer than it has if not all are asked for, or none."""
 
     cells: tuple[Array, ...]
     timed: tuple[bool, ...]
@@ -152,7 +162,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """Answered rows: columns as in the request; outputs [tokens, ...], or [rows, ...] for those without time axis."""
+    """Answered rows: columns as in the request; outputs [tokens, ...], of the time steps that were asked for, or
+    [rows, ...] for those without time axis."""
 
     keys: NDArray[np.uint32]
     positions: Rows

@@ -19,16 +19,17 @@ from headrace.spec import ModelSpec, Output
 
 from .batch import Batch, Grown, Outcome
 from .sequences import FRESH, FreeList, Sequences
-from .steps import Array, Outputs, Rows, Steps, occurs
+from .steps import Array, Outputs, Rows, Steps, occurs, same
 
-#: Columns of the rows under way. Of the step: its sequence and `Steps` columns, and the time step of its piece's values
-#: with which it begins. Of the work: how many time steps are done, and the slot where the state lies meanwhile; FRESH
-#: before the first part, when it is in the sequence's own.
-NUMBER, KEY, POSITION, LENGTH, ACKED, FIRST, DONE, SLOT = COLUMNS = range(8)
+#: Columns of the rows under way. Of the step: its sequence and `Steps` columns, the time step of its piece's values
+#: with which it begins, and of how many time steps, its last ones, outputs are asked for. Of the work: how many time
+#: steps are done, and the slot where the state lies meanwhile; FRESH before the first part, when it is in the
+#: sequence's own.
+NUMBER, KEY, POSITION, LENGTH, ACKED, FIRST, ASKED, DONE, SLOT = COLUMNS = range(9)
 
 
 class Row(NamedTuple):
-    """The piece of which it is a row, and what the model gave for it so far: [length, ...], or [1, ...] each; nothing
+    """The piece of which it is a row, and what the model gave for it so far: [asked, ...], or [1, ...] each; nothing
     before its first part."""
 
     piece: Steps
@@ -114,7 +115,15 @@ class Underway:
         ours = slot[len(slot) - len(self) :]
         ours[meanwhile != FRESH] = meanwhile[meanwhile != FRESH]
         grown = Grown(numbers, self._past(sequences.position[numbers])) if self._caches else None
-        return Batch(values, lengths, np.maximum(slot, 0), slots.take(len(slot)), slot == FRESH, grown)
+        asked = self._asked(pieces, parts, lengths)
+        return Batch(values, lengths, np.maximum(slot, 0), slots.take(len(slot)), slot == FRESH, grown, asked)
+
+    def _asked(self, pieces: Sequence[Steps], parts: Rows, lengths: Rows) -> Rows | None:
+        """[rows] of the batch, None for all. A part has outputs to give if it comes as near to the end."""
+        left = self._places[LENGTH] - self._places[DONE] - parts
+        own = np.minimum(np.maximum(self._places[ASKED] - left, 0), parts)
+        asked = np.concatenate([*(piece.asked for piece in pieces), own])
+        return None if same(asked, lengths) else asked
 
     def _past(self, positions: Rows) -> Rows:
         """[rows] where sequences stand → the time steps before the next part; those under way are the last rows."""
@@ -161,11 +170,11 @@ class Underway:
     def _begin(self) -> None:
         """Memory for the outputs of the rows that entered: where it is not to be had, this tick fails, and no more."""
         if not self._rows[-1].outputs:
-            rows = zip(self._rows, self._places[LENGTH].tolist(), strict=True)
-            self._rows = [row if row.outputs else Row(row.piece, self._blank(length)) for row, length in rows]
+            rows = zip(self._rows, self._places[ASKED].tolist(), strict=True)
+            self._rows = [row if row.outputs else Row(row.piece, self._blank(asked)) for row, asked in rows]
 
-    def _blank(self, length: int) -> tuple[Array, ...]:
-        return tuple(np.zeros((length if o.time else 1, *o.shape), o.dtype) for o in self._outputs)
+    def _blank(self, asked: int) -> tuple[Array, ...]:
+        return tuple(np.zeros((asked if o.time else 1, *o.shape), o.dtype) for o in self._outputs)
 
     def _sort(self) -> None:
         """By the next parts, longest first: the fewer different batches there are, the more of them are known to the
@@ -177,8 +186,8 @@ class Underway:
 
     def _store(self, outputs: Outputs, whole: int) -> None:
         """Copies of what the tick gave for the rows behind the first `whole`."""
-        lengths = outputs.lengths[whole:]
-        done, ends = self._places[DONE], np.cumsum(outputs.lengths)[whole:]
+        lengths, ends = outputs.lengths[whole:], np.cumsum(outputs.lengths)[whole:]
+        done = np.maximum(self._places[DONE] - (self._places[LENGTH] - self._places[ASKED]), 0)
         columns = (done, done + lengths, ends - lengths, ends)
         spans = list(zip(self._rows, *(column.tolist() for column in columns), strict=True))
         for number, (given, timed) in enumerate(zip(outputs.cells, outputs.timed, strict=True)):
@@ -194,14 +203,14 @@ class Underway:
         whole, ended = len(batch) - len(self), self._grouped(np.flatnonzero(over).tolist())
         given = outcome.outputs.part(slice(0, whole)).cells
         cells = tuple(map(np.concatenate, zip(given, *(self._rows[at].outputs for at in ended), strict=True)))
-        lengths = np.concatenate([batch.lengths[:whole], self._places[LENGTH, ended]])
+        lengths = np.concatenate([batch.given[:whole], self._places[ASKED, ended]])
         rows = [*range(whole), *(whole + at for at in ended)]
         result = Outcome(Outputs(cells, outcome.outputs.timed, lengths), outcome.sound[rows], outcome.compute_cpu)
         return Settled([*pieces, *self._steps(ended)], batch.write[rows], result)
 
     def _grouped(self, rows: Iterable[int]) -> list[int]:
         """Those of one frame together, by the first of each."""
-        frames: dict[tuple[int, float], list[int]] = {}
+        frames: dict[tuple[int, float, bool], list[int]] = {}
         for at in rows:
             frames.setdefault(_frame(self._rows[at]), []).append(at)
         return [at for frame in frames.values() for at in frame]
@@ -224,19 +233,20 @@ class Underway:
             deadlines=np.full(len(at), np.inf),  # they were in time
             arrived=rows[0].piece.arrived,
             values=tuple(map(np.concatenate, values)),
+            last_only=rows[0].piece.last_only,
         )
 
 
-def _frame(row: Row) -> tuple[int, float]:
+def _frame(row: Row) -> tuple[int, float, bool]:
     """What rows have in common that came together."""
-    return id(row.piece.sink), row.piece.arrived
+    return id(row.piece.sink), row.piece.arrived, row.piece.last_only
 
 
 def _places(piece: Steps) -> Rows:
     """[COLUMNS, rows] of rows that begin."""
     none = np.zeros_like(piece.lengths)
     columns = (piece.numbers, piece.keys, piece.positions, piece.lengths, piece.acked)
-    return np.array([*columns, starts(piece.lengths), none, none + FRESH], np.int64)
+    return np.array([*columns, starts(piece.lengths), piece.asked, none, none + FRESH], np.int64)
 
 
 def _spans(rows: Sequence[Row], begins: Rows, ends: Rows) -> list[list[Array]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -26,13 +26,14 @@ class Values:
     infos: dict[str, onnx.ValueInfoProto]
 
     @classmethod
-    def of(cls, model: onnx.ModelProto) -> Values:
+    def of(cls, model: onnx.ModelProto, told: Sequence[onnx.ValueInfoProto] = ()) -> Values:
+        """told: what inference cannot find out, such as what operators of another domain give."""
         nodes = model.graph.node
         return cls(
             {name: node for node in nodes for name in node.output},
             Counter(name for node in nodes for name in used(node)),
             {tensor.name: tensor for tensor in model.graph.initializer if _small(tensor)},
-            {info.name: info for info in _inferred(model)},
+            {info.name: info for info in _inferred(model, told)},
         )
 
     def cells(self, name: str) -> NDArray[np.generic] | None:
@@ -58,7 +59,7 @@ def _small(tensor: onnx.TensorProto) -> bool:
     return prod(tensor.dims) <= SMALL and tensor.data_location != onnx.TensorProto.EXTERNAL
 
 
-def _inferred(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
+def _inferred(model: onnx.ModelProto, told: Sequence[onnx.ValueInfoProto]) -> Iterator[onnx.ValueInfoProto]:
     """By onnx's shape inference of the graph with weights as mere inputs, so that it costs the same for any model."""
     graph = model.graph
     weights = [t for t in graph.initializer if not _small(t)]
@@ -69,7 +70,7 @@ def _inferred(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
         [*graph.input, *(_info(t) for t in weights if t.name not in given)],
         graph.output,
         [t for t in graph.initializer if _small(t)],
-        value_info=graph.value_info,
+        value_info=[*graph.value_info, *told],
     )
     inferred = onnx.shape_inference.infer_shapes(
         helper.make_model(

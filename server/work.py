@@ -166,7 +166,7 @@ def run_split(engine: Engine, batch: Batch, outputs: Sequence[Output]) -> Outcom
     except ModelFailed as error:
         if len(batch) == 1:
             log.warning("%s", error)
-            return Outcome(blank(outputs, batch.lengths), np.zeros(1, np.bool_))
+            return Outcome(blank(outputs, batch.given), np.zeros(1, np.bool_))
     first, second = (run_split(engine, half, outputs) for half in batch.halves())
     return join(first, second)
 

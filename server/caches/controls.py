@@ -11,6 +11,7 @@ import onnxruntime as ort
 from headrace.ragged import spans, starts
 from headrace.spec import PAST
 
+from ..batch import last_tokens
 from ..prepared import Parts
 from ..steps import Array, Rows
 from .cells import Cells
@@ -30,6 +31,7 @@ from .rewrite import (
     arena_out,
     of_kind,
 )
+from .tail import ASKED
 
 Place = tuple[np.dtype[np.generic], tuple[int, ...]]
 """dtype and shape."""
@@ -37,24 +39,31 @@ Place = tuple[np.dtype[np.generic], tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A range of hot rows, and rows of these lengths in it: those of one token first. What a call is bound for."""
+    """A range of hot rows, and rows of these lengths in it: those of one token first. What a call is bound for.
+
+    asked: of so many of each row's last tokens outputs come, [rows]; None for all.
+    """
 
     cells: Cells
     layout: Layout
     counts: tuple[str, ...]  # those of PAST and FILLED that the graph takes
     lengths: Rows
+    asked: Rows | None
     singles: int
     first: int
     stop: int
 
     @property
     def key(self) -> bytes:
-        return b"%d %d" % (self.first, self.stop)
+        return b"%d %d" % (self.first, self.stop) + (b"" if self.asked is None else self.asked.tobytes())
 
     @property
     def dense(self) -> bool:
         """Whether each row of the range has one token."""
         return self.singles == self.stop - self.first
+
+    def outputs(self, tokens: int) -> int:
+        return tokens if self.asked is None else max(1, int(self.asked.sum()))
 
     def bind(self, binding: ort.IOBinding) -> None:
         for number, tensor in enumerate(self.cells.tensors):
@@ -88,7 +97,12 @@ class Span:
         begins = starts(self.lengths)[self.singles :, None]
         idle = np.array([0 if self.dense else self.stop - self.first, 1])
         ends, turns = begins + self.lengths[self.singles :, None], np.arange(int(self.lengths.sum()))[None]
-        return {BEGIN: begins, END: ends, IDLE: idle, TURNS: turns}
+        return {BEGIN: begins, END: ends, IDLE: idle, TURNS: turns, ASKED: self._asked()}
+
+    def _asked(self) -> Rows:
+        """As the graph takes it."""
+        asked = last_tokens(self.lengths, self.lengths if self.asked is None else self.asked)
+        return asked if len(asked) else np.zeros(1, np.int64)
 
     def results(self) -> Parts:
         if PAST not in self.counts:

@@ -35,6 +35,7 @@ from .residents import Residents, extent
 from .rewrite import rewritten
 from .singles import Range, tell
 from .start import Starter
+from .tail import shortened
 from .walk import Walk
 
 
@@ -70,7 +71,8 @@ class CachedEngine:
         self._counts = spec.counts
         self._layout = layout(spec, mmap.PAGESIZE)
         wrapped = with_arenas(model, spec)
-        graphs = [make(wrapped.model, self._layout) for make in (rewritten, dense)]
+        short = shortened(wrapped.model, self._layout, spec.outputs)
+        graphs = [rewritten(short, self._layout), dense(wrapped.model, self._layout)]
         self._session, self._dense = (session(graph, device, threads) for graph in graphs)
         self._arenas = {piece: arena(piece, slots + 1, device) for piece in wrapped.pieces}
         self._copies = Copies(wrapped.pieces, self._arenas, device)
@@ -105,10 +107,8 @@ class CachedEngine:
             raise ModelFailed(
                 f"{self._spec.name}: the runtime refused a batch of {len(batch)} rows: {error}"
             ) from error
-        cells = call.results.cells
-        outputs = tuple([back(y, rows, timed=timed) for y, timed in zip(cells, self._timed, strict=False)])
-        sound = self._sound(rows, list(cells[len(self._timed) :]))
-        return Outcome(Outputs(outputs, self._timed, batch.lengths), back(sound, rows, timed=False), took)
+        sound = self._sound(rows, list(call.results.cells[len(self._timed) :]))
+        return Outcome(self._outputs(rows, call, batch.given), back(sound, rows, timed=False), took)
 
     def walk(self) -> Walk | None:
         """Further with the rows of the last batch that ran: None where there are states that are carried, or where the
@@ -174,7 +174,9 @@ class CachedEngine:
 
     def _call(self, rows: Sorted, first: int, stop: int) -> Call:
         places, numbers, lengths = self._residents.places, rows.grown.numbers, rows.batch.lengths
-        span = Span(self._residents.cells, self._layout, self._counts, lengths, rows.singles, first, stop)
+        span = Span(
+            self._residents.cells, self._layout, self._counts, lengths, rows.batch.asked, rows.singles, first, stop
+        )
         call = self._calls.of(lengths, span)
         call.fill(rows.batch, self._slots)
         used = rows.grown.past, places.filled[numbers], places.base[:, numbers]
@@ -190,6 +192,13 @@ class CachedEngine:
         own = call.given.cells[-range_.width :]
         tell(own, range_, rows.grown.past, places.filled[numbers], places.base[:, numbers])
         return call
+
+    def _outputs(self, rows: Sorted, call: Call, given: Rows) -> Outputs:
+        """Of so many time steps of each row; where there are none at all, the graph has run for one nevertheless."""
+        cells = zip(call.results.cells, self._timed, strict=False)
+        none = rows.batch.asked is not None and not given.any()
+        outputs = [y[:0] if timed and none else back(y, rows, timed=timed) for y, timed in cells]
+        return Outputs(tuple(outputs), self._timed, given)
 
     def _sound(self, rows: Sorted, sums: list[Array]) -> NDArray[np.bool_]:
         """[rows] whether the new cells, and the new states, are finite; sums: what the graph tells of both."""

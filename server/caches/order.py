@@ -16,7 +16,7 @@ from ..steps import Array, Rows
 class Sorted:
     """rows: hot rows; singles: how many of them have one token.
 
-    order [rows] and tokens [tokens]: which of the given batch's each is; None where nothing has moved.
+    order [rows] and outputs [tokens asked for]: which of the given batch's each is; None where nothing has moved.
     """
 
     batch: Batch
@@ -24,11 +24,11 @@ class Sorted:
     rows: Rows
     singles: int
     order: Rows | None
-    tokens: Rows | None
+    outputs: Rows | None
 
     def fill(self, first: int, stop: int) -> bool:
-        """Whether each hot row of this range has one token."""
-        return stop - first == self.singles == len(self.rows)
+        """Whether each hot row of this range has one token, whose outputs are asked for."""
+        return stop - first == self.singles == len(self.rows) and self.batch.asked is None
 
 
 def in_order(batch: Batch, grown: Grown, rows: Rows) -> Sorted:
@@ -41,13 +41,16 @@ def in_order(batch: Batch, grown: Grown, rows: Rows) -> Sorted:
     order = np.argsort(keys, kind="stable")
     tokens = order if singles == len(rows) else token_index(batch.lengths, order)
     values = tuple(each[tokens] for each in batch.values)
-    moved = Batch(values, batch.lengths[order], batch.read[order], batch.write[order], batch.fresh[order])
-    return Sorted(moved, Grown(grown.numbers[order], grown.past[order]), rows[order], singles, order, tokens)
+    asked = None if batch.asked is None else batch.asked[order]
+    columns = batch.lengths[order], batch.read[order], batch.write[order], batch.fresh[order]
+    moved = Batch(values, *columns, asked=asked)
+    outputs = tokens if batch.asked is None else token_index(batch.asked, order)
+    return Sorted(moved, Grown(grown.numbers[order], grown.past[order]), rows[order], singles, order, outputs)
 
 
 def back(cells: Array, rows: Sorted, *, timed: bool) -> Array:
-    """A copy in the given batch's own order, cells [tokens, ...] if `timed`, else [rows, ...]."""
-    index = rows.tokens if timed else rows.order
+    """A copy in the given batch's own order, cells [tokens asked for, ...] if `timed`, else [rows, ...]."""
+    index = rows.outputs if timed else rows.order
     if index is None:
         return cells.copy()
     found = np.empty_like(cells)

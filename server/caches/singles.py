@@ -38,6 +38,9 @@ class Range:
         """Of `given`, how many there are."""
         return len(self.counts) + 1 + sum(3 if kind.filled else 2 for kind in self.layout.kinds)
 
+    def outputs(self, tokens: int) -> int:
+        return tokens
+
     def bind(self, binding: ort.IOBinding) -> None:
         for tensor in self.cells.tensors:
             cells = tensor.cells[self.first : self.stop]

@@ -51,7 +51,8 @@ class Turn:
         return [*cancels, *([Close(sink, tuple(self.ended))] if self.ended else [])]
 
     def _steps(self, sink: Sink, spec: ModelSpec, table: Table, now: float) -> Steps:
-        """One step of each row that goes on: a token, or the next part of a prompt."""
+        """One step of each row that goes on: a token, or the next part of a prompt; what comes next is chosen by the
+        last token alone."""
         rows, tokens = self.tokens
         positions, lengths = table.advance(rows, tokens), np.ones(len(rows), np.int64)
         reads = [self._part(spec, table, row) for row in self.parts if table.phase[row] == READING]
@@ -70,6 +71,7 @@ class Turn:
             deadlines=np.full(len(rows), np.inf),
             arrived=now,
             values=(tokens.astype(spec.inputs[0].dtype, copy=False),),
+            last_only=True,
         )
 
     def _part(self, spec: ModelSpec, table: Table, row: int) -> tuple[int, int, Rows]:

@@ -161,9 +161,7 @@ class Writers:
                 raise TypeError(f"sequences are not answered so: {answer}")
 
     def _stepped(self, turn: Turn, answer: Stepped) -> None:
-        rows, logits = answer.keys.astype(np.int64), answer.outputs[self._output]
-        if len(logits) != len(rows):
-            logits = logits[np.cumsum(answer.lengths) - 1]  # [rows, vocabulary], of the last time steps
+        rows, logits = answer.keys.astype(np.int64), answer.outputs[self._output]  # [rows, vocabulary]
         self._table.sent[rows] = NONE
         phase = self._table.phase[rows]
         if np.count_nonzero(phase == WRITING) < len(rows):

@@ -17,7 +17,7 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.meter import Meter
 from headrace.server.metrics import LaneMeter
-from headrace.server.steps import STATELESS, Answer, Answers, Array, Outputs, Rows, Sink, Steps
+from headrace.server.steps import STATELESS, Answer, Answers, Array, Rows, Sink, Steps
 from headrace.server.work import Engine
 from headrace.spec import Chunk, Input, ModelSpec, Output, Parity, State
 
@@ -63,7 +63,7 @@ class SumEngine:
         y = np.concatenate([s + np.cumsum(row, axis=0) for s, row in zip(state, rows, strict=True)]).astype(np.float32)
         last = y[starts(batch.lengths) + batch.lengths - 1]
         self.arena[batch.write] = last
-        return Outcome(Outputs((y, last), (True, False), batch.lengths), np.isfinite(last).all(axis=1))
+        return Outcome(batch.outputs((y, last), (True, False)), np.isfinite(last).all(axis=1))
 
     def walk(self) -> None:
         """Its state is carried."""

@@ -20,7 +20,7 @@ from headrace.server.budget import Budget, cell_bytes
 from headrace.server.commands import Close, Command, Fork, Mode, Open, Step
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
-from headrace.server.steps import Closed, Failed, Opened, Stepped
+from headrace.server.steps import NEVER_AGAIN, Closed, Failed, Opened, Stepped
 from headrace.spec import Cache, Input, ModelSpec, Start
 
 from .fakes import CUT_SUM, Clock, Heard, SumEngine, steps, sum_lane
@@ -118,6 +118,21 @@ def test_where_prompts_are_the_most_more_of_them_are_read_at_once() -> None:
     bench.send(*((key, 0, [1.0] * 4) for key in (1, 2, 3, 4)), (5, 0, [1.0]))
     bench.lane.tick()
     assert [batch.lengths.tolist() for batch in bench.engine.batches] == [[1, 2, 2, 2, 2]]
+
+
+def test_who_asks_for_the_last_outputs_alone_gets_no_more_and_others_all_though_a_row_fails() -> None:
+    bench = Bench(limits=replace(LIMITS, rows=4, tokens=64))
+    bench.open(1, 2, 3, 4)
+    asked = steps(bench.sink, [(1, 0, [1.0] * 5), (2, 0, [1.0, 1, 13]), (3, 0, [2.0])], acked=[NEVER_AGAIN] * 3)
+    bench.post(Step(replace(asked, last_only=True)))
+    bench.send((4, 0, [1.0] * 3))
+    bench.finish()
+    answers = [a for a in bench.sink.take() if isinstance(a, Stepped | Failed)]
+    found = {key: a.outputs[0][:, 0].tolist() for a in answers if isinstance(a, Stepped) for key in a.keys.tolist()}
+    assert found == {3: [2], 4: [1, 2, 3], 1: [5]}
+    assert [a.key for a in answers if isinstance(a, Failed)] == [2]
+    given = [np.zeros(0) if batch.asked is None else batch.asked for batch in bench.engine.batches]
+    assert max(map(np.sum, given)) <= 3  # of two parts of prompts nothing, of the others' last ones 1
 
 
 def test_a_prompt_beyond_every_budget_runs_alone_all_the_same() -> None:

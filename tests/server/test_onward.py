@@ -16,7 +16,7 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
 from headrace.server.onward import SECONDS
-from headrace.server.steps import Answers, Array, Ending, Opened, Outputs, Rows
+from headrace.server.steps import Answers, Array, Ending, Opened, Rows
 from headrace.spec import Cache, ModelSpec, Parity
 
 from .fakes import Clock, FlakyJournal, Heard, SumEngine, steps
@@ -62,7 +62,7 @@ class Script(SumEngine):
             known = self.tokens.get(int(number), [])[:past]
             assert len(known) == past, "a sequence goes on from what was run"
             cells += [self.add(int(number), known, token) for token in tokens.tolist()]
-        outputs = Outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True), batch.lengths)
+        outputs = batch.outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True))
         return Outcome(outputs, batch.lengths > 0)
 
     def add(self, number: int, known: list[int], token: int) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Whole steps and steps in parts, on models that were exported: the same answers, positions and states."""
+"""Whole steps and steps in parts, on models that were exported: the same answers, positions and states; and the last
+of the same outputs where no more is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,21 +39,23 @@ class Served:
         self.engine = OnnxEngine(model, self.spec, limits.slots, "CPU")
         meter = LaneMeter((self.spec.name, "1", "0"))
         self.lane = Lane(self.spec, "1", self.engine, NoJournal(), meter, limits, deliver, Clock())
-        self.client, self.sent = Heard(), [0] * SEQUENCES
+        self.client, self.sent, self.last_only = Heard(), [0] * SEQUENCES, set[tuple[int, int]]()
         for key in range(SEQUENCES):
             self.lane.post(Open(self.client, key, ("", str(key)), Mode.FRESH, 1))
         self.lane.admit(wait=False)
         self.client.take()
 
-    def step(self, frame: Sequence[tuple[int, int]], ticks: int) -> None:
+    def step(self, frame: Sequence[tuple[int, int]], ticks: int, *, last_only: bool = False) -> None:
         """(key, length) of each row, then so many ticks."""
         positions = []
         for key, length in frame:
             positions.append(self.sent[key])
+            self.last_only |= {(key, self.sent[key])} if last_only else set()
             self.sent[key] += length
         lengths = np.array([length for _, length in frame], np.int64)
         values = [given.sample(int(lengths.sum()), np.random.default_rng(sum(self.sent))) for given in self.spec.inputs]
-        self.lane.post(Step(self._steps([key for key, _ in frame], positions, lengths, values)))
+        made = self._steps([key for key, _ in frame], positions, lengths, values)
+        self.lane.post(Step(replace(made, last_only=last_only)))
         self.lane.admit(wait=False)
         for _ in range(ticks):
             self.lane.tick()
@@ -70,7 +74,10 @@ class Served:
 
     def _rows(self, answer: object) -> list[tuple[tuple[int, int], list[Array]]]:
         assert isinstance(answer, Stepped), answer
-        rows = zip(answer.keys.tolist(), answer.positions.tolist(), starts(answer.lengths), answer.lengths, strict=True)
+        keys, positions = answer.keys.tolist(), answer.positions.tolist()
+        marks = [at in self.last_only for at in zip(keys, positions, strict=True)]
+        told = np.where(marks, 1, answer.lengths)
+        rows = zip(keys, positions, starts(told), told, strict=True)
         return [
             ((key, position), [self._cells(answer, i, row, begin, length) for i in range(len(answer.outputs))])
             for row, (key, position, begin, length) in enumerate(rows)
@@ -89,24 +96,24 @@ class Served:
 @pytest.mark.parametrize("name", ["tiny-gru", "tiny-lstm"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    frames=st.lists(st.tuples(FRAME, st.integers(0, 3)), min_size=1, max_size=6),
+    frames=st.lists(st.tuples(FRAME, st.integers(0, 3), st.booleans()), min_size=1, max_size=6),
     part=st.integers(1, 5),
     few=st.integers(0, 20),
 )
 def test_parts_give_what_the_whole_gives(
-    models: Path, name: str, frames: list[tuple[list[tuple[int, int]], int]], part: int, few: int
+    models: Path, name: str, frames: list[tuple[list[tuple[int, int]], int, bool]], part: int, few: int
 ) -> None:
     file = next((models / name).glob("*/model.onnx"))
     whole, cut = Served(file, WHOLE), Served(file, part, few)
-    for frame, ticks in frames:
+    for frame, ticks, last_only in frames:
         whole.step(frame, ticks)
-        cut.step(frame, ticks)
+        cut.step(frame, ticks, last_only=last_only)
     expected, found = whole.finish(), cut.finish()
     assert cuts(cut.spec)
     assert found.keys() == expected.keys()
     for at, outputs in expected.items():
         for a, b in zip(found[at], outputs, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(a, b[-1:] if at in cut.last_only else b, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(cut.lane.state.sequences.position, whole.lane.state.sequences.position)
     for a, b in zip(cut.states(), whole.states(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -54,21 +54,23 @@ class Driven:
         at = self.slot[number] if len(self.texts[number]) else -1
         self.engine.fork(number, at, len(self.texts[number]), np.array(others), slots)
 
-    def batch(self, steps: dict[int, Values]) -> Batch:
-        """Of these sequences their next time steps, [time, features] each."""
+    def batch(self, steps: dict[int, Values], asked: dict[int, int] | None = None) -> Batch:
+        """Of these sequences their next time steps, [time, features] each. asked: of so many of them outputs."""
         numbers, past = np.array(list(steps)), np.array([len(self.texts[n]) for n in steps])
         read = np.array([self.slot[n] for n in steps])
         lengths = np.array([len(x) for x in steps.values()])
-        return Batch((np.concatenate(list(steps.values())),), lengths, read, read ^ 1, past == 0, Grown(numbers, past))
+        values, of = (np.concatenate(list(steps.values())),), None if asked is None else np.array([*asked.values()])
+        return Batch(values, lengths, read, read ^ 1, past == 0, Grown(numbers, past), of)
 
     def draw(self, lengths: dict[int, int]) -> dict[int, Values]:
         return {number: self.rng.standard_normal((n, FEATURES), np.float32) for number, n in lengths.items()}
 
-    def tick(self, lengths: dict[int, int]) -> Outcome:
-        """So many time steps of each, committed; all is as it must be."""
+    def tick(self, lengths: dict[int, int], asked: dict[int, int] | None = None) -> Outcome:
+        """So many time steps of each, committed; all is as it must be. asked: of so many outputs, None for all."""
         steps = self.draw(lengths)
-        outcome = self.engine.run(self.batch(steps))
+        outcome = self.engine.run(self.batch(steps, asked))
         assert outcome.sound.all()
+        assert outcome.outputs.lengths.tolist() == list((asked or lengths).values())
         self.check(steps, outcome)
         for number, x in steps.items():
             self.texts[number] = np.concatenate([self.texts[number], x])
@@ -93,10 +95,11 @@ class Driven:
         return came
 
     def check(self, steps: dict[int, Values], outcome: Outcome) -> None:
-        ends = np.cumsum([len(x) for x in steps.values()])
+        ends = np.cumsum(outcome.outputs.lengths)
+        assert len(outcome.outputs.cells[0]) == ends[-1]
         for row, (number, y) in enumerate(zip(steps, np.split(outcome.outputs.cells[0], ends[:-1]), strict=True)):
             text = np.concatenate([self.texts[number], steps[number]])
-            want = self.case.truth(text, self.sources.get(number))[-len(y) :]
+            want = self.case.truth(text, self.sources.get(number))[len(text) - len(y) :]
             np.testing.assert_allclose(y, want, atol=TOLERANCE, rtol=TOLERANCE)
             if self.case.carried:
                 assert outcome.outputs.cells[1][row] == len(text)

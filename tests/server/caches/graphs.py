@@ -23,7 +23,7 @@ class Case:
     """y = attention of q = x Wq to k = x Wk and v = x Wv so far; or, with `cross`, to those of the source.
 
     With `carried` there is a state too: the time steps so far, given as an output. With `turned`, q, k and v are the
-    parts of one product, and q and k are turned by their position.
+    parts of one product, and q and k are turned by their position. With `fed`, y is that plus tanh(q).
     """
 
     heads: int = 2
@@ -34,6 +34,7 @@ class Case:
     cross: bool = False
     longest: int = LONGEST
     turned: bool = False
+    fed: bool = False
 
     @property
     def spec(self) -> ModelSpec:
@@ -57,18 +58,21 @@ class Case:
 
     def graph(self) -> onnx.ModelProto:
         about = {"cache": "c", "heads": self.heads, "kv_heads": self.kv_heads, "scale": self.width**-0.5}
-        names = ["q"] if self.cross else ["q", "k", "v"]
+        names, y = ["q"] if self.cross else ["q", "k", "v"], "mixed" if self.fed else "y"
         nodes = _product() if self.turned else [helper.make_node("MatMul", ["x", f"W{n}"], [n]) for n in names]
         if self.cross:
-            nodes.append(helper.make_node(CROSS, ["q", LENGTHS, FILLED], ["y"], domain=DOMAIN, **about))
+            nodes.append(helper.make_node(CROSS, ["q", LENGTHS, FILLED], [y], domain=DOMAIN, **about))
         else:
             inputs = [*(["q:turned", "k:turned"] if self.turned else ["q", "k"]), "v", LENGTHS, PAST]
-            nodes.append(helper.make_node(CACHED, inputs, ["y"], domain=DOMAIN, window=self.window, **about))
+            nodes.append(helper.make_node(CACHED, inputs, [y], domain=DOMAIN, window=self.window, **about))
         if self.carried:
             nodes += _counted()
         if self.turned:
             nodes += [_turn(name, self.width) for name in "qk"]
             nodes.sort(key=lambda node: node.op_type == CACHED)
+        if self.fed:
+            nodes += [helper.make_node("Tanh", ["q"], ["bent"]), helper.make_node("Add", ["mixed", "bent"], ["y"])]
+        if self.turned:
             return _model(nodes, self.spec, _tables(self))
         return _model(nodes, self.spec, {f"W{n}": self.weights[n] for n in names})
 
@@ -94,6 +98,7 @@ class Case:
             (values @ self.weights[name]).reshape(len(values), -1, self.width).transpose(1, 0, 2)
             for name, values in (("q", x), ("k", looked), ("v", looked))
         )  # [heads, time, width]
+        bent = np.tanh(q) if self.fed else 0 * q
         if self.turned:
             q, k = _turned(q), _turned(k)
         k, v = (cells.repeat(self.heads // self.kv_heads, 0) for cells in (k, v))
@@ -102,7 +107,7 @@ class Case:
             ago = np.arange(len(x))[:, None] - np.arange(len(x))
             scores = np.where((ago >= 0) & (ago < (self.window or len(x))), scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
-        y = (weights / weights.sum(-1, keepdims=True)) @ v  # [heads, time, width]
+        y = (weights / weights.sum(-1, keepdims=True)) @ v + bent  # [heads, time, width]
         mixed: Values = y.transpose(1, 0, 2).reshape(len(x), -1)
         return mixed
 

@@ -37,6 +37,9 @@ CASES = {
     "turned": Case(width=16, turned=True),
     "turned window": Case(width=16, turned=True, window=5),
     "turned, narrow": Case(turned=True),
+    "fed": Case(fed=True, carried=True),
+    "turned, fed": Case(width=16, turned=True, fed=True),
+    "cross, fed": Case(cross=True, fed=True),
 }
 QUICK = settings(max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -75,7 +78,8 @@ class Machine(RuleBasedStateMachine):
         if fails == "refused":
             with pytest.raises(ModelFailed, match="refused"):
                 self.driven.engine.run(wrong(self.driven.batch(self.driven.draw(lengths))))
-        self.driven.tick(lengths)
+        asked = {number: data.draw(st.sampled_from([length, 1, 0])) for number, length in lengths.items()}
+        self.driven.tick(lengths, data.draw(st.sampled_from([None, asked])))
 
     @precondition(lambda self: self.driven.texts)
     @rule(data=st.data(), count=st.integers(1, 6))
@@ -222,6 +226,17 @@ def test_cells_that_are_not_valid_are_never_read() -> None:
         driven.tick({0: CHUNK, 1: 1})
         driven.tick({0: 1})
     driven.tick({0: 1, 1: 200})
+
+
+@pytest.mark.parametrize("case", [Case(), Case(fed=True)], ids=["gathered last", "gathered before"])
+def test_of_a_prompt_the_last_token_alone_may_be_asked_for_and_nothing_of_its_parts(case: Case) -> None:
+    driven = Driven(case, rows=3)
+    for number in range(4):
+        driven.open(number)
+    driven.tick({0: 5, 1: 3}, {0: 0, 1: 0})
+    driven.tick({3: 4, 0: 7, 1: 1, 2: 1}, {3: 4, 0: 1, 1: 0, 2: 1})
+    driven.tick({1: 1, 2: 1}, {1: 0, 2: 1})
+    driven.tick({1: 1, 0: 1}, {1: 0, 0: 0})
 
 
 def test_rows_come_in_any_order() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from headrace.server.batch import Batch, Grown
@@ -25,6 +27,14 @@ def test_results_come_back_as_the_rows_came() -> None:
     found = in_order(given, grown, np.array([0, 7, 5, 3]))
     assert back(found.batch.values[0], found, timed=True).tolist() == list(range(7))
     assert back(found.batch.read, found, timed=False).tolist() == [0, 1, 2, 3]
+
+
+def test_results_that_are_asked_for_come_back_as_the_rows_came() -> None:
+    """Of the rows of 2, 1, 3 and 1 tokens the last 1, 1, 2 and 0."""
+    (given, grown), asked = batch([2, 1, 3, 1]), np.array([1, 1, 2, 0])
+    found = in_order(replace(given, asked=asked), grown, np.array([0, 7, 5, 3]))
+    assert found.batch.asked is not None and found.batch.asked.tolist() == [0, 1, 1, 2]
+    assert back(np.array([2, 1, 4, 5]), found, timed=True).tolist() == [1, 2, 4, 5]
 
 
 def test_a_batch_in_order_is_left_as_it_is() -> None:

@@ -100,9 +100,8 @@ class ScriptedLane:
         for key, position, tokens in rows:
             sequence = self.live[key].tokens
             assert position == len(sequence), "positions are exact"
-            for token in tokens.tolist():
-                sequence.append(token)
-                cells.append(logits_of(sequence))
+            sequence += tokens.tolist()
+            cells.append(logits_of(sequence))
         keys, positions = np.array([k for k, _, _ in rows], np.uint32), np.array([p for _, p, _ in rows])
         lengths = np.array([len(tokens) for _, _, tokens in rows])
         self.steps.append(len(rows))
@@ -138,7 +137,7 @@ class ScriptedLane:
 
     def enqueue(self, command: Step) -> None:
         steps, at = command.steps, 0
-        assert len(steps) and np.isinf(steps.deadlines).all() and (steps.acked == NEVER_AGAIN).all()
+        assert len(steps) and steps.last_only and np.isinf(steps.deadlines).all() and (steps.acked == NEVER_AGAIN).all()
         for key, position, length in zip(steps.keys.tolist(), steps.positions.tolist(), steps.lengths, strict=True):
             assert not any(other == key for other, _, _ in self.queue), "one step of a sequence at a time"
             self.queue.append((key, position, steps.values[0][at : at + length]))

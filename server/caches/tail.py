@@ -1,0 +1,93 @@
+"""The tail of a graph runs for those tokens alone whose outputs are asked for.
+
+Of a prompt only the last token's logits are wanted; what the others leave behind are keys and values. So behind the
+last attention nobody needs most of the tokens. Nodes of which nothing but outputs with a time axis hangs, and which
+treat each token by itself, make up the tail, however long it can be proved to be; all that enters it is gathered. If
+nothing can be proved, the tail is empty, and the outputs themselves are gathered: the answers are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import onnx
+from onnx import TensorProto
+
+from headrace.spec import Output
+
+from ..values import Values, used
+from .kinds import Layout
+from .nodes import Nodes
+from .rewrite import found, made, typed
+from .tokenwise import TOKENS, Known
+
+ASKED = "headrace:asked"
+"""[asked] int64: the tokens whose outputs are asked for, at least one, for operators may refuse to run on none."""
+
+
+def shortened(model: onnx.ModelProto, layout: Layout, outputs: Sequence[Output]) -> onnx.ModelProto:
+    """model: with neutral nodes; of `outputs` those with a time axis are [tokens, ...] → the same model with ASKED, in
+    which they are [asked, ...]. Raises ConfigurationError if its nodes are not those of the layout's caches."""
+    graph, timed = model.graph, {output.name for output in outputs if output.time}
+    known = Known.of(graph, Values.of(model, list(_attended(model, layout))))
+    nodes = _cut(graph, known, timed)
+    given = [*graph.input, typed(ASKED, TensorProto.INT64, ["asked"])]
+    shorter = [_shorter(each) if each.name in timed else each for each in graph.output]
+    return made(model, nodes, nodes.nodes, given, shorter)
+
+
+def _cut(graph: onnx.GraphProto, known: Known, timed: Collection[str]) -> Nodes:
+    """All else, then what is gathered, then the tail; an output that does not come from it is gathered last."""
+    n, tail = Nodes("headrace:tail"), _tail(graph, known, timed)
+    ours = {name for node in tail for name in node.output}
+    entering = {name for node in tail for name in used(node)} - ours - known.constants
+    asked = {name: f"{name}:asked" for name in sorted(entering.difference(timed))}
+    whole = {name: f"{name}:whole" for name in sorted(set(timed) - ours)}
+    n.nodes += [_renamed(node, whole) for node in graph.node if not any(node is each for each in tail)]
+    for name, other in [*asked.items(), *((other, name) for name, other in whole.items())]:
+        n("Gather", name, ASKED, out=other)
+    n.nodes += [_renamed(node, asked) for node in tail]
+    return n
+
+
+def _attended(model: onnx.ModelProto, layout: Layout) -> Iterator[onnx.ValueInfoProto]:
+    """What the neutral nodes give; that of the nodes behind them can be inferred then."""
+    for node in found(model, layout).values():
+        yield typed(node.output, TensorProto.FLOAT, [TOKENS, node.heads * layout.kind(node.cache).width])
+
+
+def _tail(graph: onnx.GraphProto, known: Known, timed: Collection[str]) -> list[onnx.NodeProto]:
+    """In the graph's order. held: names that must be of all tokens."""
+    held, tail = {output.name for output in graph.output} - set(timed), list[onnx.NodeProto]()
+    for node in reversed(graph.node):
+        if held.isdisjoint(node.output) and known.tokenwise(node):
+            tail.append(node)
+        else:
+            held.update(used(node))
+    return tail[::-1]
+
+
+def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
+    """A copy, its inner graphs' names too."""
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    _rename(made, names)
+    return made
+
+
+def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
+    for side in (node.input, node.output):
+        side[:] = [names.get(name, name) for name in side]
+    for attribute in node.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            for each in inner.node:
+                _rename(each, names)
+            for output in inner.output:
+                output.name = names.get(output.name, output.name)
+
+
+def _shorter(output: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    shorter = onnx.ValueInfoProto()
+    shorter.CopyFrom(output)
+    shorter.type.tensor_type.shape.dim[0].dim_param = "asked"
+    return shorter
