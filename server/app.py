@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from threading import get_ident
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -23,11 +25,11 @@ from .health import HealthServer
 from .journal import Journal, NoJournal
 from .metrics import Metrics
 from .models import Models
+from .outlet import Outlet
 from .repository import load
 from .rpc.inference import InferenceService
 from .rpc.sequences import SequencesService
 from .settings import Settings
-from .steps import Answers
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +88,8 @@ async def running(
     check_host(settings.host)
     registry, loop = CollectorRegistry(), asyncio.get_running_loop()
 
-    def post(deliver: Callable[[Answers], None], answers: Answers) -> None:
-        loop.call_soon_threadsafe(deliver, answers)
-
-    metrics = Metrics(registry)
-    models = load(settings, journal or NoJournal(), metrics, post, clock)
+    metrics, outlets = Metrics(registry), partial(Outlet, loop=loop, thread=get_ident())
+    models = load(settings, journal or NoJournal(), metrics, outlets, clock)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, models.stop)
         health = HealthServer(settings.host, settings.metrics_port, registry, lambda: models.ready)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from queue import Empty, SimpleQueue
+from collections.abc import Callable
 from threading import Thread
 
 from headrace.spec import ModelSpec
 
-from .admission import MOST_EXPIRED, Admission
+from .admission import Admission
+from .alone import Brief
 from .batch import Batch, Outcome
 from .commands import Barrier, Command, Fork, Generate, Leave, Open, Request, Step
+from .expiry import Expiry
 from .journal import Journal
 from .limits import Limits
 from .meter import Meter, contained
@@ -22,24 +23,23 @@ from .sequences import Name
 from .state import State
 from .steps import Answers, Failed, failures, single
 from .straight import go_on
+from .turns import Turns
 from .work import Engine, Work
 from .writing.writers import Writers
 
 log = logging.getLogger(__name__)
 
-#: Idle sequences are looked for this often, in seconds.
-EXPIRY_INTERVAL = 1.0
-
 
 class Lane:
-    """One version of one model, on one thread. `post` may be called from any thread, all else runs on the lane's own.
+    """One version of one model. `post` and `lend` may be called from any thread, all else is for who has the lane: its
+    own thread, or for one turn who lends it his (turns.py).
 
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
     `_answers` that are not sent, the work's rows, which have left the queue, `_handling`, a command half done, and
     `_frames`, which came one after the other and are not handled yet. `_texts_due`: texts were asked for, or dropped.
 
-    reply: takes the answers of a tick; called on the lane's thread, once for each tick.
+    reply: takes the answers of a tick; called by who has the lane, once for each tick.
     clock: monotonic seconds.
     """
 
@@ -59,7 +59,8 @@ class Lane:
         self._admission = Admission(spec, version, self.state, limits.idle)
         self._work = Work(spec, version, self.state, engine, journal, clock, self._measure)
         self._writers = Writers(spec, max(limits.rows, limits.most_rows))
-        self._inbox: SimpleQueue[Command | None] = SimpleQueue()
+        self.turns, self.brief = Turns(), Brief()
+        self._expiry = Expiry(self._admission, meter, clock())
         self._barriers: list[Barrier] = []
         self._answers: Answers = []
         self._handling: Request | None = None
@@ -67,7 +68,6 @@ class Lane:
         self._texts_due = False
         self._stopping = False
         self.broken = False
-        self._expire_at = clock() + EXPIRY_INTERVAL
         contained(meter.watch, self.state, self._writers)
         self._thread = Thread(target=self._loop, name=f"lane {spec.name}/{version}", daemon=True)
 
@@ -78,24 +78,42 @@ class Lane:
         self._thread.start()
 
     def post(self, command: Command) -> None:
-        self._inbox.put(command)
+        self.turns.post(command)
+
+    def lend(self, command: Command) -> None:
+        """As `post`; but if the lane's thread is at rest the command's turn is taken here and now, by the caller's."""
+        if self.turns.borrow(command):
+            try:
+                self._turn(wait=False)
+            finally:
+                self.turns.give_back(more=self.broken or self._stopping or self.state.busy)
 
     def stop(self) -> None:
         """Ends the loop after what was posted before; returns when the thread is gone."""
-        self._inbox.put(None)
+        self.turns.post(None)
         self._thread.join()
 
     def _loop(self) -> None:
         """A broken lane goes on refusing until it is stopped: callers that wait for ever are worse than any error."""
+        self.turns.own()
+        while self._turn(wait=not self.state.busy):
+            pass
+        while not self._stopping:
+            self.turns.rest(None)
+            for command in self.turns.take():
+                self._refuse(command)
+
+    def _turn(self, *, wait: bool) -> bool:
+        """False when the lane is to stop, or is broken."""
         try:
-            while self.admit(wait=not self.state.busy):
-                self.tick()
+            if not self.admit(wait=wait):
+                return False
+            self.tick()
         except Exception:
             log.critical("lane %s/%s is broken; restart the server", self.spec.name, self.version, exc_info=True)
             self.broken = True
             contained(self._give_up)
-            while not self._stopping:
-                self._refuse(self._inbox.get())
+        return not self.broken
 
     def tick(self) -> None:
         """One turn of the loop: the central act of the server."""
@@ -121,10 +139,11 @@ class Lane:
             return None
         if turn.late or state.scheduler or state.underway or state.starts:
             return None
-        end = min(began + SECONDS, self._expire_at, self._writers.soonest)
-        return Onward(state, self._writers, lambda: self._inbox.empty() and self._clock() < end)
+        end = min(began + SECONDS, self._expiry.due, self._writers.soonest)
+        return Onward(state, self._writers, lambda: self.turns.quiet and self._clock() < end)
 
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
+        self.brief.ran(len(batch.values[0]), seconds)
         contained(self._meter.ran, batch, seconds, outcome.compute_cpu, outcome.calls)
         contained(self._meter.settled, self._work.rows, outcome.sound, self._clock())
 
@@ -153,18 +172,22 @@ class Lane:
         return mine
 
     def admit(self, *, wait: bool) -> bool:
-        """Handles what was posted, and expiry. False when the lane is to stop.
+        """Handles what was posted, and expiry. False when the lane is to stop, or was broken while it waited.
 
         With `wait` it waits for a first command, but no longer than until the next look for idle sequences.
         """
-        for command in self._posted(wait=wait):
+        if wait:
+            self.turns.rest(max(0.0, self._expiry.due - self._clock()))
+        if self.broken:
+            return False
+        for command in self.turns.take():
             if isinstance(command, Step):
                 self._frames.append(command)
             else:
                 self._handle_frames()
                 self._handle(command)
         self._handle_frames()
-        self._answers += self._expired()
+        self._answers += self._expiry.look(self._clock())
         self._write_on()
         self._work.forget()
         self._send_admitted()
@@ -197,15 +220,6 @@ class Lane:
         for barrier in self._barriers:
             contained(barrier.done)
         self._barriers.clear()
-
-    def _posted(self, *, wait: bool) -> Iterator[Command | None]:
-        try:
-            if wait:
-                yield self._inbox.get(timeout=max(0.0, self._expire_at - self._clock()))
-            while not self._inbox.empty():
-                yield self._inbox.get_nowait()
-        except Empty:
-            return
 
     def _handle_frames(self) -> None:
         """At one go where that can be, else one after the other."""
@@ -260,17 +274,6 @@ class Lane:
             self._send_admitted()
             while state.underway.holds(number):
                 self.tick()
-
-    def _expired(self) -> Answers:
-        now = self._clock()
-        if now < self._expire_at:
-            return []
-        live = len(self.state.sequences)
-        answers = self._admission.expire(now)
-        gone = live - len(self.state.sequences)
-        self._expire_at = now + (EXPIRY_INTERVAL if gone < MOST_EXPIRED else 0.0)
-        contained(self._meter.expired, gone)
-        return answers
 
     def _send_admitted(self) -> None:
         if self._answers:

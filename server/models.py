@@ -8,6 +8,7 @@ from zlib import crc32
 from headrace.errors import HeadraceError, Unavailable, UnknownModel
 from headrace.spec import ModelSpec
 
+from .alone import Alone
 from .commands import Command, Fork, Generate, NamedSteps, Open, Step
 from .device import Device
 from .gate import Gate, weight
@@ -26,12 +27,17 @@ MARK = "~"
 
 
 class Model:
-    """One version of a model. Used on the event loop alone; the lanes' threads answer through `deliver`."""
+    """One version of a model. Used on the event loop alone; the lanes answer through `deliver`.
 
-    def __init__(self, spec: ModelSpec, version: str, device: Device, gate: Gate) -> None:
+    alone: what all models of a server share, in which whoever posts is noted.
+    """
+
+    def __init__(self, spec: ModelSpec, version: str, device: Device, gate: Gate, alone: Alone | None = None) -> None:
         self.spec, self.version, self.device = spec, version, device
         self.lanes: tuple[Lane, ...] = ()
-        self._gate = gate
+        self._gate, self._alone = gate, alone or Alone()
+        self._alone.gates.append(gate)
+        self._lends = spec.stateful and not spec.caches and device == "CPU"
         self._next = 0
         self.draining = False
 
@@ -65,7 +71,14 @@ class Model:
             self.enter(weight(command))
         else:
             self._gate.pass_through(weight(command))
-        lane.post(command)
+        self.post(lane, command)
+
+    def post(self, lane: Lane, command: Command) -> None:
+        """What has entered goes to its lane. A small step of a caller who is alone is run at once, on this thread."""
+        if self._alone.posts(command) and self._lends and lane.brief:
+            lane.lend(command)
+        else:
+            lane.post(command)
 
     def enter(self, steps: int) -> None:
         """Counts what will be posted to lanes soon, as `submit` does what it posts; raises as it does."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -16,6 +16,7 @@ from headrace.errors import ConfigurationError
 from headrace.foreign import FOREIGN_FILE, Foreign
 from headrace.spec import ModelSpec
 
+from .alone import Alone
 from .caches.engine import CachedEngine
 from .calibration import Calibration, Key, bounds, find, user_cache
 from .device import Device, choose
@@ -29,16 +30,16 @@ from .limits import Limits
 from .machine import cores
 from .metrics import Metrics
 from .models import Model, Models
+from .outlet import Deliver
 from .rehearsal import rehearse, tolerance
 from .settings import Settings
-from .steps import Answers
 
 log = logging.getLogger(__name__)
 
 AnyEngine = OnnxEngine | CachedEngine
 
-#: Runs a function with its argument on the event loop, from any thread.
-Post = Callable[[Callable[[Answers], None], Answers], None]
+#: Of what is to be done with a lane's answers on the event loop: how the lane hands them over, from any thread.
+Outlets = Callable[[Deliver], Deliver]
 
 #: The start graph of a model whose sequences begin with a source, beside its file.
 START_FILE = "start.onnx"
@@ -84,12 +85,14 @@ def naming(file: Path) -> Iterator[None]:
         raise ConfigurationError(f"{file}: {error}") from error
 
 
-def load(settings: Settings, journal: Journal, metrics: Metrics, post: Post, clock: Callable[[], float]) -> Models:
+def load(
+    settings: Settings, journal: Journal, metrics: Metrics, outlets: Outlets, clock: Callable[[], float]
+) -> Models:
     """Loads every model of the folder and starts its lanes.
 
     Raises ConfigurationError if there is none, one is corrupt, or its place does not fit its spec.
     """
-    loader = Loader(settings, choose(settings.device), journal, metrics, post, clock)
+    loader = Loader(settings, choose(settings.device), journal, metrics, outlets, clock)
     with ThreadPoolExecutor(cores(), "load") as pool:  # most of it is the runtime's and protobuf's, off the interpreter
         models = list(pool.map(loader.model, find_files(settings.models)))
     for lane in (lane for model in models for lane in model.lanes):
@@ -105,8 +108,9 @@ class Loader:
     device: Device
     journal: Journal
     metrics: Metrics
-    post: Post
+    outlets: Outlets
     clock: Callable[[], float]
+    alone: Alone = field(default_factory=Alone)
 
     def model(self, file: Path) -> Model:
         """A model whose lanes are not started yet. Raises ConfigurationError for a file that cannot be served."""
@@ -118,7 +122,7 @@ class Loader:
         found = self._calibration(file)
         limits = bounds(self.settings, spec, device, found)
         lanes = self.settings.lanes or min(found.lanes, cores())
-        model = Model(spec, version, device, Gate(self.settings.queued_rows, f"for model {name}"))
+        model = Model(spec, version, device, Gate(self.settings.queued_rows, f"for model {name}"), self.alone)
         engines = self._engines_of(file, graph, spec, limits, lanes)
         model.lanes = tuple(self._lane(model, number, engine, limits) for number, engine in enumerate(engines))
         log.info("%s/%s: %s", name, version, describe(spec, engines, limits))
@@ -176,7 +180,7 @@ class Loader:
             self.journal,
             self.metrics.lane(model.spec, model.version, number),
             limits,
-            lambda answers: self.post(model.deliver, answers),
+            self.outlets(model.deliver),
             self.clock,
         )
 

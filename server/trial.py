@@ -62,7 +62,7 @@ class Trial:
         most = MOST_ROWS[device]
         settings = Settings(lanes=1, batch_rows=most, batch_tokens=TOKENS, sequences=most)
         metrics = Metrics.unseen()
-        loader = Loader(settings, device, NoJournal(), metrics, lambda deliver, answers: None, time.monotonic)
+        loader = Loader(settings, device, NoJournal(), metrics, lambda deliver: lambda answers: None, time.monotonic)
         model = loader.model(file)
         (lane,) = model.lanes
         clock = time.thread_time if device == "CPU" else time.monotonic

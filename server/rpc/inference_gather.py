@@ -77,7 +77,7 @@ class Gathering:
             return
         self.posted = True
         try:
-            self._lane.post(self._command())
+            self._model.post(self._lane, self._command())
         except Exception as error:
             log.exception("requests failed")
             self._model.handled(len(self._callers))

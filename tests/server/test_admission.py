@@ -124,6 +124,7 @@ def test_sequences_that_end_together_leave_in_several_turns() -> None:
     clock.now += 61
     sink.take()
     left = []
+    lane.turns.own()
     for _ in range(3):
         lane.admit(wait=True)  # it does not wait while more are to leave
         left.append(len(sink.take()))

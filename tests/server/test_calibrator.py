@@ -56,7 +56,7 @@ def settings(models: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def served(settings: Settings) -> Iterator[Models]:
-    models = load(settings, NoJournal(), Metrics.unseen(), lambda deliver, answers: None, Clock())
+    models = load(settings, NoJournal(), Metrics.unseen(), lambda deliver: lambda answers: None, Clock())
     yield models
     models.stop()
 
@@ -107,7 +107,7 @@ def test_a_model_that_cannot_be_measured_keeps_its_limits(
 
 def test_the_next_start_has_what_was_measured(settings: Settings, served: Models) -> None:
     run(settings, served, Day())
-    again = load(settings, NoJournal(), Metrics.unseen(), lambda deliver, answers: None, Clock())
+    again = load(settings, NoJournal(), Metrics.unseen(), lambda deliver: lambda answers: None, Clock())
     again.stop()
     assert limits(again) == [7, 7]
 

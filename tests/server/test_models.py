@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from headrace.errors import Overloaded, Unavailable, UnknownModel
+from headrace.server.alone import BRIEF, Brief
 from headrace.server.commands import Close, Command, Leave, Mode, Open, Step
+from headrace.server.device import Device
 from headrace.server.gate import Gate
 from headrace.server.models import Model, Models
 from headrace.server.steps import failures
+from headrace.spec import ModelSpec
 
 from .fakes import STATELESS_SUM, SUM, Clock, Heard, steps, sum_lane
 
@@ -22,9 +25,14 @@ class PostedLane:
 
     broken: bool = False
     posted: list[Command] = field(default_factory=list)
+    lent: list[Command] = field(default_factory=list)
+    brief: Brief = field(default_factory=Brief)
 
     def post(self, command: Command) -> None:
         self.posted.append(command)
+
+    def lend(self, command: Command) -> None:
+        self.lent.append(command)
 
 
 def served(*lanes: PostedLane, version: str = "1", most: int = 4) -> Model:
@@ -118,3 +126,24 @@ def test_a_broken_lane_makes_a_server_unready() -> None:
 def test_stateless_models_have_no_say_in_versions() -> None:
     model = Model(STATELESS_SUM, "1", "CPU", Gate(1, "here"))
     assert Models([model]).find_for("stateless-sum", "", ("", "")) is model
+
+
+@pytest.mark.parametrize(
+    ("spec", "device", "seconds", "expected"),
+    [
+        (SUM, "CPU", BRIEF, True),
+        (SUM, "CPU", 2 * BRIEF, False),
+        (SUM, "CUDA", BRIEF, False),
+        (STATELESS_SUM, "CPU", BRIEF, False),
+    ],
+)
+def test_who_is_alone_lends_his_thread_to_a_quick_lane_with_states(
+    spec: ModelSpec, device: Device, seconds: float, expected: bool
+) -> None:
+    lane, model, client = PostedLane(), Model(spec, "1", device, Gate(4, "here")), Heard()
+    lane.brief.ran(1, seconds)
+    first, later = (Step(steps(client, [(1, position, [1])], now=1.0 + position)) for position in range(2))
+    model.submit(lane, first)
+    model.deliver(failures(first.steps, Overloaded("scripted", retry_after=1.0)))
+    model.submit(lane, later)
+    assert (lane.posted, lane.lent) == (([first], [later]) if expected else ([first, later], []))

@@ -28,7 +28,7 @@ from .foreign_graphs import ALONE, Stranger
 
 def loaded(folder: Path, sequences: int = 8, cache: Path | None = None) -> Models:
     settings = Settings(models=folder, sequences=sequences, cache=cache)
-    return load(settings, NoJournal(), Metrics(CollectorRegistry()), lambda deliver, answers: None, Clock())
+    return load(settings, NoJournal(), Metrics(CollectorRegistry()), lambda deliver: lambda answers: None, Clock())
 
 
 def lane_threads() -> set[threading.Thread]:

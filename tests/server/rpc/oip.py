@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 
 from headrace.protos import inference_pb2 as pb
+from headrace.server.alone import Brief
 from headrace.server.commands import Command, Leave, NamedSteps, Step
 from headrace.server.gate import Gate
 from headrace.server.models import Model, Models
@@ -33,6 +34,7 @@ class ScriptedLane:
     deliver: Callable[[Answers], None] = lambda answers: None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     broken: bool = False
+    brief: Brief = field(default_factory=Brief)
 
     def post(self, command: Command) -> None:
         self.posted.append(command)

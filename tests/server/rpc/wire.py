@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from threading import get_ident
 from typing import Any
 
 import grpc
@@ -18,8 +19,8 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
 from headrace.server.models import Model, Models
+from headrace.server.outlet import Outlet
 from headrace.server.rpc.sequences import SequencesService
-from headrace.server.steps import Answers
 from headrace.server.work import Engine
 from headrace.spec import ModelSpec
 
@@ -106,11 +107,7 @@ def model(
 ) -> Model:
     """A model in numpy with running lanes."""
     loop, made = asyncio.get_running_loop(), Model(spec, version, DEVICE, Gate(queued, "here"))
-    limits = Limits(rows=8, tokens=64, sequences=32)
-
-    def reply(answers: Answers) -> None:
-        loop.call_soon_threadsafe(made.deliver, answers)
-
+    limits, reply = Limits(rows=8, tokens=64, sequences=32), Outlet(made.deliver, loop, get_ident())
     made.lanes = tuple(
         Lane(
             spec, version, engine or SumEngine(limits.slots), NoJournal(), LaneMeter(("", "", "")), limits, reply, clock
