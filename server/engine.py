@@ -16,13 +16,15 @@ from headrace.spec import ModelSpec
 
 from .batch import Batch, Outcome
 from .device import Device
-from .graph import READ, SLOTS, WRITE, arena_in, arena_out, copier, reader, with_arenas
+from .graph import READ, WRITE, arena_in, arena_out, copier, reader, with_arenas
 from .memory import arena
 from .pieces import Piece
 from .placement import described, strays
-from .prepared import Calls
+from .prepared import Call, Calls
 from .sequences import FRESH
-from .steps import Array, Rows, holds
+from .steps import Array, Rows
+from .walk import Walk
+from .watch import Watch
 
 PROVIDERS: dict[Device, list[str | tuple[str, dict[str, str]]]] = {
     "CPU": ["CPUExecutionProvider"],
@@ -49,6 +51,7 @@ class OnnxEngine:
         self._watch = Watch(session(reader(wrapped.pieces), device, 1), self._arenas) if watched else None
         maps = None if wrapped.maps is None else session(wrapped.maps, "CPU", 1)
         self._calls = Calls(self._session, maps, wrapped, list(self._arenas.values()), spec, device)
+        self._last: Call | None = None
 
     def __repr__(self) -> str:
         return f"OnnxEngine({self._spec.name}, {self._session.get_providers()[0]})"
@@ -56,7 +59,7 @@ class OnnxEngine:
     def run(self, batch: Batch) -> Outcome:
         """One call of the runtime. Raises ModelFailed if it refuses the batch; slots that are read never change."""
         try:
-            call = self._calls.of(batch.lengths)
+            call = self._last = self._calls.of(batch.lengths)
             call.fill(batch, self._slots)
             began = time.thread_time()
             self._session.run_with_iobinding(call.binding)
@@ -77,8 +80,11 @@ class OnnxEngine:
         cells = [self._arenas[p].numpy()[: self._slots].reshape(self._slots, *p.joined) for p in pieces]
         return cells[0] if len(cells) == 1 else np.concatenate(cells, axis=1)
 
-    def walk(self) -> None:
-        """None: the state that a walk began from would be written over by its second call."""
+    def walk(self, write: Rows, spare: Rows) -> Walk | None:
+        """Further with the rows of the last batch that ran, of one time step each. None of a model without states."""
+        if self._last is None or self._last.slots is None:
+            return None
+        return Walk(self._session, self._last, write, spare, len(self._timed), self._watch)
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """Raises ModelFailed: sequences of a model without caches begin with no source."""
@@ -125,30 +131,6 @@ class Copies:
             binding.bind_ortvalue_input(arena_in(piece), value)
             binding.bind_ortvalue_output(arena_out(piece), value)
         self._session.run_with_iobinding(binding)
-
-
-class Watch:
-    """Which of the new states are finite, by their sums."""
-
-    def __init__(self, session: ort.InferenceSession, arenas: dict[Piece, ort.OrtValue]) -> None:
-        """session: of the graph `reader`."""
-        self._session = session
-        self._arenas = {arena_in(piece): value for piece, value in arenas.items() if piece.real}
-
-    def sound(self, sums: Array, slots: Rows) -> NDArray[np.bool_]:
-        """[rows] whether the state in the row's slot is finite, as it is if its sum is; large cells may have none."""
-        sound = np.isfinite(sums)
-        if not holds(sound):
-            doubtful = np.flatnonzero(~sound)
-            sound[doubtful] = self._finite(slots[doubtful])
-        return sound
-
-    def _finite(self, slots: Rows) -> NDArray[np.bool_]:
-        """[rows] whether all cells of the states in these slots are."""
-        feed = self._arenas | {SLOTS: ort.OrtValue.ortvalue_from_numpy(slots.astype(np.int64))}
-        rows = [each.numpy().reshape(len(slots), -1) for each in self._session.run_with_ort_values(None, feed)]
-        finite: NDArray[np.bool_] = np.logical_and.reduce([np.isfinite(each).all(axis=1) for each in rows])
-        return finite
 
 
 def nodes(of: ort.InferenceSession) -> Counter[tuple[str, str]]:

@@ -23,5 +23,5 @@ class Limits:
     @property
     def slots(self) -> int:
         """Of an arena: one for each sequence, free ones for a whole batch to be written to before its commit, and as
-        many for rows that are under way."""
+        many for rows that are under way, or that go onward: those never share a batch."""
         return self.sequences + 2 * max(self.rows, self.most_rows)

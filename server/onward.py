@@ -38,6 +38,10 @@ class Walk(Protocol):
         """So many times."""
 
     @property
+    def slots(self) -> Rows:
+        """[rows] where the states of the last sound call lie, of those that are carried."""
+
+    @property
     def compute_cpu(self) -> float:
         """CPU seconds inside the runtime so far."""
 

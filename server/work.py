@@ -38,8 +38,11 @@ class Engine(Protocol):
         """Raises ModelFailed if the runtime refuses the batch; slots that are read never change, nor cells that the
         sequences have behind them."""
 
-    def walk(self) -> Walk | None:
-        """Further with the rows of the last batch that ran, of one token each; None where that is not to be had."""
+    def walk(self, write: Rows, spare: Rows) -> Walk | None:
+        """Further with the rows of the last batch that ran, of one token each; None where that is not to be had.
+
+        write: the slots where that batch wrote; spare: as many free ones, if states are carried.
+        """
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """Runs the start graph on packed sources: [rows] whether what it gave is finite. Raises ModelFailed."""
@@ -81,9 +84,11 @@ class Work:
         try:
             batch = self._assemble()
             write = batch.write
-            outcome = self._run(batch, onward)
+            outcome = run_split(self._engine, batch, self._spec.outputs)
+            if onward is not None and holds(outcome.sound):
+                write, outcome = self._go_on(batch, outcome, onward)
             took = self._clock() - began
-            write, outcome = self._settle(batch, outcome)
+            write, outcome = self._settle(batch, write, outcome)
             self._log(outcome)
         except OSError as error:
             log.error("the journal cannot be written, so the tick is not applied: %s", error)
@@ -101,19 +106,24 @@ class Work:
             return self._state.underway.assemble(self.rows, self._state.sequences, self._state.slots)
         return assemble(self.rows, self._state.sequences, self._state.slots, caches=bool(self._spec.caches))
 
-    def _run(self, batch: Batch, onward: Onward | None) -> Outcome:
-        """If the rows go onward, those of `rows` have more time steps then."""
-        outcome = run_split(self._engine, batch, self._spec.outputs)
-        if onward is None or not holds(outcome.sound) or (walk := self._engine.walk()) is None:
-            return outcome
-        grown, outcome = onward.go(self.rows[0], outcome, walk)
-        self.rows = [grown]
-        return outcome
+    def _go_on(self, batch: Batch, outcome: Outcome, onward: Onward) -> tuple[Rows, Outcome]:
+        """The rows go onward as far as they can: those of `rows` have more time steps then. Returns where their states
+        lie, and the outcome."""
+        slots = self._state.slots
+        left = spare = slots.take(len(batch) if self._spec.states else 0)
+        try:
+            if (walk := self._engine.walk(batch.write, spare)) is None:
+                return batch.write, outcome
+            grown, outcome = onward.go(self.rows[0], outcome, walk)
+            self.rows, left = [grown], spare if walk.slots is batch.write else batch.write
+            return walk.slots, outcome
+        finally:
+            slots.give(left)
 
-    def _settle(self, batch: Batch, outcome: Outcome) -> tuple[Rows, Outcome]:
+    def _settle(self, batch: Batch, write: Rows, outcome: Outcome) -> tuple[Rows, Outcome]:
         """The written slots and the outcome of the rows that this tick ends: of all, unless long ones are under way."""
         if not self._state.underway:
-            return batch.write, outcome
+            return write, outcome
         self.rows, write, ended = self._state.underway.advance(self.rows, batch, outcome, self._state.slots)
         return write, ended
 

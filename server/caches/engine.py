@@ -20,12 +20,13 @@ from headrace.spec import PAST, ModelSpec
 
 from ..batch import Batch, Grown, Outcome
 from ..device import Device
-from ..engine import Copies, Watch, nodes, session
+from ..engine import Copies, nodes, session
 from ..graph import reader, with_arenas
 from ..memory import arena
 from ..placement import described
 from ..prepared import Call, Calls
 from ..steps import Array, Outputs, Rows
+from ..watch import Watch
 from .controls import Span, fill
 from .dense import dense
 from .kinds import layout
@@ -110,12 +111,13 @@ class CachedEngine:
         sound = self._sound(rows, list(call.results.cells[len(self._timed) :]))
         return Outcome(self._outputs(rows, call, batch.given), back(sound, rows, timed=False), took)
 
-    def walk(self) -> Walk | None:
+    def walk(self, write: Rows, spare: Rows) -> Walk | None:
         """Further with the rows of the last batch that ran: None where there are states that are carried, or where the
         rows leave others of their range idle."""
+        del spare
         if self._last is None or self._arenas:
             return None
-        return Walk(self._dense, *self._last, self._residents, self._layout, self._timed)
+        return Walk(self._dense, *self._last, write, self._residents, self._layout, self._timed)
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """The start graph on packed sources, [tokens, ...] of each of its inputs → [rows] whether the cells are finite.

@@ -30,7 +30,7 @@ class Walk:
     Mutable: what is bound to the call; `_came`, time steps of each row that were sound; `compute_cpu`.
 
     call: of the session, filled for a batch that has run; rows: its own, whose places hold that batch's cells.
-    timed: of each output of the model.
+    slots: of that batch, for nothing is carried. timed: of each output of the model.
     """
 
     def __init__(
@@ -38,13 +38,14 @@ class Walk:
         session: ort.InferenceSession,
         call: Call,
         rows: Sorted,
+        slots: Rows,
         residents: Residents,
         layout: Layout,
         timed: Sequence[bool],
     ) -> None:
         self._session, self._call, self._rows, self._residents = session, call, rows, residents
         self._outputs, self._sums = call.results.cells[: len(timed)], call.results.cells[len(timed) :]
-        self._timed = timed
+        self.slots, self._timed = slots, timed
         given = call.given.named()
         growing = [number for number, kind in enumerate(layout.kinds) if not kind.filled]
         self._totals = [given[of_kind(number, "total")] for number in growing]

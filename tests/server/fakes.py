@@ -17,6 +17,7 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.meter import Meter
 from headrace.server.metrics import LaneMeter
+from headrace.server.onward import Walk
 from headrace.server.steps import STATELESS, Answer, Answers, Array, Rows, Sink, Steps
 from headrace.server.work import Engine
 from headrace.spec import Chunk, Input, ModelSpec, Output, Parity, State
@@ -65,8 +66,8 @@ class SumEngine:
         self.arena[batch.write] = last
         return Outcome(batch.outputs((y, last), (True, False)), np.isfinite(last).all(axis=1))
 
-    def walk(self) -> None:
-        """Its state is carried."""
+    def walk(self, write: Rows, spare: Rows) -> Walk | None:
+        return None
 
     def begin(self, numbers: Rows, source: tuple[Array, ...], lengths: Rows) -> NDArray[np.bool_]:
         """What a source gives is kept by number: its sum. A row that `refuse` names is not sound."""

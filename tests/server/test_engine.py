@@ -39,10 +39,10 @@ FAMILY: dict[str, Config] = {
 class Plain:
     """The file as it was exported: one call a tick, a row's states looked up and put back by hand."""
 
-    def __init__(self, graph: onnx.ModelProto, spec: ModelSpec) -> None:
+    def __init__(self, graph: onnx.ModelProto, spec: ModelSpec, slots: int = SLOTS) -> None:
         self.spec = spec
         self.session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-        self.states = {s.name: np.full((SLOTS, *s.shape), np.nan, s.dtype) for s in spec.states}
+        self.states = {s.name: np.full((slots, *s.shape), np.nan, s.dtype) for s in spec.states}
 
     def run(self, batch: Batch) -> tuple[Array, ...]:
         feed = dict(zip((i.name for i in self.spec.inputs), batch.values, strict=True)) | {LENGTHS: batch.lengths}

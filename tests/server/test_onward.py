@@ -70,13 +70,14 @@ class Script(SumEngine):
         self.tokens[number] = known
         return logits_of(known)
 
-    def walk(self) -> Walk | None:  # type: ignore[override]
-        return Walk(self) if self.further else None
+    def walk(self, write: Rows, spare: Rows) -> Walk | None:
+        return Walk(self, write) if self.further else None
 
 
 @dataclass
 class Walk:
     engine: Script
+    slots: Rows
     room: int = LONGEST
     compute_cpu: float = 0.0
 
@@ -98,11 +99,12 @@ class Bench:
     spec: ModelSpec = PLAIN
     limits: Limits = LIMITS
     journal: Journal = field(default_factory=NoJournal)
+    engine: Script = field(default_factory=lambda: Script(LIMITS.slots))
     told: Answers = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.engine, self.meter = Script(self.limits.slots), LaneMeter((self.spec.name, "1", "0"))
+        self.meter = LaneMeter((self.spec.name, "1", "0"))
         args = self.engine, self.journal, self.meter, self.limits, self.told.extend, self.clock
         self.lane = Lane(self.spec, "1", *args)
 
@@ -123,7 +125,8 @@ class Bench:
     def write(self, *commands: Generate) -> list[dict[int, Text]]:
         self.ask(*commands)
         self.finish()
-        assert not len(self.lane.state.sequences) and self.lane.state.budget.total == 0
+        state = self.lane.state
+        assert not len(state.sequences) and state.budget.total == 0 and len(state.slots) == self.limits.slots
         return [heard(self.told, command.sink) for command in commands]
 
 
@@ -276,3 +279,56 @@ def test_a_record_has_all_tokens_of_a_walk() -> None:
     logged = [token for record in journal.records for token in record.values[0].tolist()]
     assert logged == [1, 2, *text.tokens[:-1]] and len(journal.records) < 6
     assert [r.positions[0] for r in journal.records] == [0, *np.cumsum([r.lengths[0] for r in journal.records])[:-1]]
+
+
+class Carried(Script):
+    """The same with states that are carried: each slot holds its sequence's tokens."""
+
+    def __post_init__(self) -> None:
+        self.held: dict[int, list[int]] = {}
+
+    def run(self, batch: Batch) -> Outcome:
+        self.batches.append(batch)
+        ends, cells = np.cumsum(batch.lengths), []
+        columns = batch.read.tolist(), batch.write.tolist(), batch.fresh.tolist()
+        for read, write, fresh, tokens in zip(*columns, np.split(batch.values[0], ends[:-1]), strict=True):
+            cells += self.follow([] if fresh else self.held[read], write, tokens.tolist())
+        outputs = Outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True), batch.lengths)
+        return Outcome(outputs, batch.lengths > 0)
+
+    def follow(self, known: list[int], write: int, tokens: list[int]) -> list[np.ndarray]:
+        self.held[write] = [*known, *tokens]
+        return [logits_of([*known, *tokens[: count + 1]]) for count in range(len(tokens))]
+
+    def walk(self, write: Rows, spare: Rows) -> Walk | None:
+        return CarriedWalk(self, write, spare=spare) if self.further and len(spare) else None
+
+
+@dataclass
+class CarriedWalk(Walk):
+    spare: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def on(self, tokens: Rows) -> tuple[Array, ...] | None:
+        engine = self.engine
+        assert isinstance(engine, Carried)
+        engine.walks.append(len(tokens))
+        if engine.fails == len(engine.walks):
+            return None
+        triples = zip(self.slots.tolist(), self.spare.tolist(), tokens.tolist(), strict=True)
+        cells = [engine.follow(engine.held[here], there, [token])[0] for here, there, token in triples]
+        self.slots, self.spare = self.spare, self.slots
+        return np.zeros(len(cells), np.float32), np.stack(cells)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([WRITER, ENDING_WRITER]), st.lists(ASKED, min_size=1, max_size=2), st.none() | st.integers(1, 9))
+def test_states_that_are_carried_go_on_too(spec: ModelSpec, commands: list[Generate], fails: int | None) -> None:
+    onward, slow = (Bench(spec, engine=Carried(LIMITS.slots)) for _ in range(2))
+    onward.engine.fails, slow.engine.further = fails, False
+    assert onward.write(*commands) == slow.write(*commands)
+
+
+def test_there_are_slots_to_go_on_with_when_all_sequences_are_live() -> None:
+    bench = Bench(WRITER, replace(LIMITS, sequences=4), engine=Carried(LIMITS.slots))
+    (texts,) = bench.write(asked([1], [2], [3], [4], most=6))
+    assert bench.engine.walks and [len(text.tokens) for text in texts.values()] == [6] * 4

@@ -14,6 +14,9 @@ from .graphs import FEATURES, SOURCE, Case, Values
 
 TOLERANCE = 1e-4
 
+#: Slots of nothing.
+NONE = np.zeros(0, np.int64)
+
 
 @dataclass
 class Driven:
@@ -80,7 +83,7 @@ class Driven:
     def walk(self, numbers: list[int], count: int) -> int:
         """One time step of each, and so many further, all committed and as they must be; returns how many came."""
         self.tick(dict.fromkeys(numbers, 1))
-        walk = self.engine.walk()
+        walk = self.engine.walk(NONE, NONE)
         came = min(count, walk.room if walk else 0)
         for _ in range(came):
             assert walk is not None
