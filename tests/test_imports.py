@@ -70,6 +70,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "torch": ("headrace.training", "headrace.export", *TORCH_MEASURED),
     "onnxruntime": (
         *("headrace.server.engine", "headrace.server.prepared", "headrace.server.memory", "headrace.server.device"),
+        *("headrace.server.walk", "headrace.server.watch"),
         "headrace.server.caches",
         *(
             "headrace.export",
