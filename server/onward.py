@@ -27,7 +27,7 @@ MOST = 64
 """Calls of the runtime in one turn; with so many, what a turn costs is next to nothing for each."""
 
 SECONDS = 0.03
-"""No call begins later than this after the turn began: as long as one picture on a screen."""
+"""No call begins later than this after the turn began: two pictures on a screen lie no nearer."""
 
 
 class Walk(Protocol):
