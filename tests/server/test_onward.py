@@ -293,7 +293,7 @@ class Carried(Script):
         columns = batch.read.tolist(), batch.write.tolist(), batch.fresh.tolist()
         for read, write, fresh, tokens in zip(*columns, np.split(batch.values[0], ends[:-1]), strict=True):
             cells += self.follow([] if fresh else self.held[read], write, tokens.tolist())
-        outputs = Outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True), batch.lengths)
+        outputs = batch.outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True))
         return Outcome(outputs, batch.lengths > 0)
 
     def follow(self, known: list[int], write: int, tokens: list[int]) -> list[np.ndarray]:
