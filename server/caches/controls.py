@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
-from headrace.ragged import spans, starts
+from headrace.ragged import spans
 from headrace.spec import PAST
 
-from ..batch import last_tokens
 from ..prepared import Parts
 from ..steps import Array, Rows
 from .cells import Cells
@@ -29,6 +29,7 @@ from .rewrite import (
     arena_between,
     arena_in,
     arena_out,
+    of_asked,
     of_kind,
 )
 from .tail import ASKED
@@ -41,21 +42,21 @@ Place = tuple[np.dtype[np.generic], tuple[int, ...]]
 class Span:
     """A range of hot rows, and rows of these lengths in it: those of one token first. What a call is bound for.
 
-    asked: of so many of each row's last tokens outputs come, [rows]; None for all.
+    asked: of so many of each row's last tokens outputs come, [rows]; of one token in all at least.
     """
 
     cells: Cells
     layout: Layout
     counts: tuple[str, ...]  # those of PAST and FILLED that the graph takes
     lengths: Rows
-    asked: Rows | None
+    asked: Rows
     singles: int
     first: int
     stop: int
 
     @property
     def key(self) -> bytes:
-        return b"%d %d" % (self.first, self.stop) + (b"" if self.asked is None else self.asked.tobytes())
+        return b"%d %d" % (self.first, self.stop) + self.asked.tobytes()
 
     @property
     def dense(self) -> bool:
@@ -63,7 +64,12 @@ class Span:
         return self.singles == self.stop - self.first
 
     def outputs(self, tokens: int) -> int:
-        return tokens if self.asked is None else max(1, int(self.asked.sum()))
+        return int(self.asked.sum())
+
+    @property
+    def late(self) -> NDArray[np.bool_]:
+        """[chunks] whether anything of them is asked for."""
+        return self.asked[self.singles :] > 0
 
     def bind(self, binding: ort.IOBinding) -> None:
         for number, tensor in enumerate(self.cells.tensors):
@@ -76,8 +82,10 @@ class Span:
 
     def given(self) -> Parts:
         rows, chunks = (self.stop - self.first,), len(self.lengths) - self.singles
+        asked, late = int(self.asked[: self.singles].sum()), int(self.late.sum())
         names: list[tuple[str, tuple[int, ...]]] = [(name, (len(self.lengths),)) for name in self.counts]
         names += [(QUERIES, (*rows, 1)), (NEW, (*rows, 1)), (SINGLES, (self.singles,)), (LOW, (chunks, 2))]
+        names += [(of_asked(SINGLES), (asked,)), (of_asked(LOW), (late, 2))]
         parts: list[tuple[str, Place]]
         parts = [(name, (np.dtype(np.int64), shape)) for name, shape in names]
         for number, kind in enumerate(self.layout.kinds):
@@ -89,20 +97,19 @@ class Span:
         small: np.dtype[np.generic] = np.dtype(np.int32)
         rows, chunks, tokens = self.stop - self.first, len(self.lengths) - self.singles, int(self.lengths.sum())
         parts = {"last": (small, (rows,)), "total": (small, ()), "high": (whole, (chunks, 2))}
+        parts[of_asked("high")] = (whole, (int(self.late.sum()), 2))
         if kind.filled:
             return parts | {"own": (whole, (rows, kind.heads, 1))}
         return parts | {"cells": (whole, (tokens - self.singles, kind.heads, 3)), "place": (whole, (tokens,))}
 
     def fixed(self) -> Mapping[str, Array]:
-        begins = starts(self.lengths)[self.singles :, None]
+        ends, turns = np.cumsum(self.lengths), np.arange(int(self.lengths.sum()))[None]
         idle = np.array([0 if self.dense else self.stop - self.first, 1])
-        ends, turns = begins + self.lengths[self.singles :, None], np.arange(int(self.lengths.sum()))[None]
-        return {BEGIN: begins, END: ends, IDLE: idle, TURNS: turns, ASKED: self._asked()}
-
-    def _asked(self) -> Rows:
-        """As the graph takes it."""
-        asked = last_tokens(self.lengths, self.lengths if self.asked is None else self.asked)
-        return asked if len(asked) else np.zeros(1, np.int64)
+        fixed = {IDLE: idle, TURNS: turns, ASKED: spans(ends - self.asked, self.asked)}
+        chunks = np.arange(self.singles, len(ends))
+        for told, count, which in ((str, self.lengths, chunks), (of_asked, self.asked, chunks[self.late])):
+            fixed |= {told(BEGIN): (ends - count)[which, None], told(END): ends[which, None]}
+        return fixed
 
     def results(self) -> Parts:
         if PAST not in self.counts:
@@ -119,7 +126,7 @@ def fill(into: Mapping[str, Array], span: Span, rows: Rows, past: Rows, filled: 
     for name in span.counts:
         into[name][:] = past if name == PAST else filled
     _pick(into, span, singles)
-    into[SINGLES][:] = singles
+    into[SINGLES][:], into[of_asked(SINGLES)][:] = singles, singles[span.asked[: span.singles] > 0]
     for number, kind in enumerate(span.layout.kinds):
         used = filled if kind.filled else past - base[number]
         ends = used if kind.filled else used + span.lengths
@@ -151,6 +158,7 @@ def _chunks(into: Mapping[str, Array], number: int, span: Span, rows: Rows, ends
     low, high = into[LOW], into[of_kind(number, "high")]
     low[:, 0], low[:, 1] = rows, 0
     high[:, 0], high[:, 1] = rows + 1, ends
+    into[of_asked(LOW)][:], into[of_asked(of_kind(number, "high"))][:] = low[span.late], high[span.late]
     if not span.layout.kinds[number].filled:
         cells = into[of_kind(number, "cells")]  # [tokens of chunks, heads, 3]
         cells[..., 0] = np.repeat(rows, span.lengths[span.singles :])[:, None]

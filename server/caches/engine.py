@@ -176,9 +176,8 @@ class CachedEngine:
 
     def _call(self, rows: Sorted, first: int, stop: int) -> Call:
         places, numbers, lengths = self._residents.places, rows.grown.numbers, rows.batch.lengths
-        span = Span(
-            self._residents.cells, self._layout, self._counts, lengths, rows.batch.asked, rows.singles, first, stop
-        )
+        cells = self._residents.cells
+        span = Span(cells, self._layout, self._counts, lengths, rows.asked, rows.singles, first, stop)
         call = self._calls.of(lengths, span)
         call.fill(rows.batch, self._slots)
         used = rows.grown.past, places.filled[numbers], places.base[:, numbers]

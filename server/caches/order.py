@@ -26,6 +26,13 @@ class Sorted:
     order: Rows | None
     outputs: Rows | None
 
+    @property
+    def asked(self) -> Rows:
+        """[rows] of so many of each row's last tokens the graph gives outputs: of one in all at least, for operators
+        may refuse to run on none."""
+        given = self.batch.given
+        return given if given.any() else (np.arange(len(given)) == 0).astype(np.int64)
+
     def fill(self, first: int, stop: int) -> bool:
         """Whether each hot row of this range has one token, whose outputs are asked for."""
         return stop - first == self.singles == len(self.rows) and self.batch.asked is None

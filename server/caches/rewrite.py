@@ -27,6 +27,8 @@ from .nodes import Nodes
 
 DOMAIN, CACHED, CROSS, ROTARY = "headrace", "CachedAttention", "CrossAttention", "Rotary"
 MICROSOFT = "com.microsoft"
+ASKED_ALONE = "asked"
+"""Attribute of a neutral node that gives nothing but what is asked for (tail.py)."""
 
 QUERIES, NEW = "headrace:pick:queries", "headrace:pick:new"
 """[range, 1] int64: the token of each row of the range; of NEW, a row without one names its own cell 0 behind them."""
@@ -40,6 +42,12 @@ TURNS = "headrace:turns"
 """[1, tokens] int64: which row of its tick's cosines and sines is each token's, its own."""
 SUMS = "headrace:cells:sums"
 """[tokens] float32: of each token the sum of its new cells, not finite if one of them is not."""
+
+
+def of_asked(name: str) -> str:
+    """The same as SINGLES, LOW, BEGIN, END and `high`, of rows and tokens alone whose outputs are asked for."""
+    return f"{name}:asked"
+
 
 ALL, NEVER = 2**62, -3.0e38
 
@@ -66,13 +74,14 @@ def arena_out(tensor: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One neutral node. heads: of the queries; cache: its number in the layout."""
+    """One neutral node. heads: of the queries; cache: its number in the layout; asked: of ASKED_ALONE."""
 
     inputs: tuple[str, ...]
     output: str
     cache: int
     heads: int
     scale: float
+    asked: bool
 
 
 def rewritten(model: onnx.ModelProto, layout: Layout) -> onnx.ModelProto:
@@ -140,7 +149,9 @@ def _about(node: onnx.NodeProto, layout: Layout, names: Sequence[str]) -> Node:
         raise ConfigurationError(
             f"the graph gives cache {name} {about['kv_heads']} heads of keys, and its spec {kind.heads}"
         )
-    return Node(tuple(node.input), node.output[0], names.index(name), about["heads"], about["scale"])
+    return Node(
+        tuple(node.input), node.output[0], names.index(name), about["heads"], about["scale"], ASKED_ALONE in about
+    )
 
 
 def turned(n: Nodes, node: onnx.NodeProto) -> None:
@@ -173,9 +184,10 @@ def _attention(n: Nodes, node: Node, layout: Layout) -> None:
         scale=node.scale,
         local_window_size=kind.window or -1,
     )
-    singles = n("Squeeze", n("Gather", y, SINGLES), n.ints(1))  # [singles, heads * width]
-    chunks = n("Squeeze", n("Shape", LOW, start=0, end=1))
-    n("Loop", chunks, "", singles, out=node.output, body=_chunk(node, arenas, layout))
+    told = of_asked if node.asked else str
+    singles = n("Squeeze", n("Gather", y, told(SINGLES)), n.ints(1))  # [singles, heads * width]
+    chunks = n("Squeeze", n("Shape", told(LOW), start=0, end=1))
+    n("Loop", chunks, "", singles, out=node.output, body=_chunk(node, arenas, layout, told))
 
 
 def own(n: Nodes, arena: str, kind: int) -> str:
@@ -195,12 +207,12 @@ def _written(n: Nodes, tensor: str, new: str, kind: int, layout: Layout) -> tupl
     return arena, n("Gather", both, NEW)
 
 
-def _chunk(node: Node, arenas: Sequence[str], layout: Layout) -> onnx.GraphProto:
+def _chunk(node: Node, arenas: Sequence[str], layout: Layout, told: Callable[[str], str]) -> onnx.GraphProto:
     """Body of the Loop: softmax(q kᵀ · scale) v of one row (Vaswani et al. 2017, equation 1), behind what is done."""
     p, number, kind = f"{node.output}:chunk", layout.of[node.cache], layout.kind(node.cache)
     n, each, width = Nodes(p), node.heads // kind.heads, kind.width
-    low, high = (n("Gather", x, f"{p}:it") for x in (LOW, of_kind(number, "high")))  # [2]
-    begin, end = (n("Gather", x, f"{p}:it") for x in (BEGIN, END))  # [1]
+    low, high = (n("Gather", x, f"{p}:it") for x in (told(LOW), told(of_kind(number, "high"))))  # [2]
+    begin, end = (n("Gather", x, f"{p}:it") for x in (told(BEGIN), told(END)))  # [1]
     taken = n("Slice", node.inputs[0], begin, end, n.ints(0))  # [time, heads * width]
     scaled = n("Mul", taken, n.number(node.scale))
     apart = n("Transpose", n("Reshape", scaled, n.ints(0, kind.heads, each, width)), perm=[1, 2, 0, 3])
@@ -240,14 +252,17 @@ def summed(n: Nodes, new: Sequence[str]) -> Iterator[onnx.ValueInfoProto]:
 
 def _controls(layout: Layout) -> Iterator[onnx.ValueInfoProto]:
     yield from (typed(name, TensorProto.INT64, ["range", 1]) for name in (QUERIES, NEW))
-    yield typed(SINGLES, TensorProto.INT64, ["singles"])
     yield typed(IDLE, TensorProto.INT64, [2])
     yield typed(TURNS, TensorProto.INT64, [1, "tokens"])
-    yield from (typed(name, TensorProto.INT64, ["chunks", axis]) for name, axis in ((LOW, 2), (BEGIN, 1), (END, 1)))
+    for told, some in ((str, ""), (of_asked, "asked ")):
+        yield typed(told(SINGLES), TensorProto.INT64, [f"{some}singles"])
+        for name, axis in ((LOW, 2), (BEGIN, 1), (END, 1)):
+            yield typed(told(name), TensorProto.INT64, [f"{some}chunks", axis])
     for number, kind in enumerate(layout.kinds):
         yield typed(of_kind(number, "last"), TensorProto.INT32, ["range"])
         yield typed(of_kind(number, "total"), TensorProto.INT32, [])
         yield typed(of_kind(number, "high"), TensorProto.INT64, ["chunks", 2])
+        yield typed(of_asked(of_kind(number, "high")), TensorProto.INT64, ["asked chunks", 2])
         if kind.filled:
             yield typed(of_kind(number, "own"), TensorProto.INT64, ["range", kind.heads, 1])
         else:

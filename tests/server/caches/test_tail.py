@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from headrace.server.caches.kinds import Layout, layout
-from headrace.server.caches.rewrite import rewritten
+from headrace.server.caches.rewrite import ASKED_ALONE, rewritten
 from headrace.server.caches.tail import ASKED, shortened
 from headrace.spec import ModelSpec, Output
 
@@ -118,9 +118,8 @@ def test_an_output_that_an_inner_graph_takes_is_whole_there() -> None:
         (decoder().describe("decoder"), decoder_graph(), 8),
         (translator().describe("translator"), translator_graph(), 8),
         (Case(fed=True).spec, Case(fed=True).graph(), 2),
-        (Case().spec, Case().graph(), 0),
     ],
-    ids=["decoder", "translator", "case", "nothing behind attention"],
+    ids=["decoder", "translator", "case"],
 )
 def test_all_behind_the_last_attention_is_in_the_tail(spec: ModelSpec, model: onnx.ModelProto, ends: int) -> None:
     """Projection, sum, norm, the two layers of the feed-forward part, sum, norm, head; its activation apart."""
@@ -128,3 +127,24 @@ def test_all_behind_the_last_attention_is_in_the_tail(spec: ModelSpec, model: on
     short = shortened(model, of, spec.outputs)
     assert len([operator for operator in tail(short) if operator != "Gelu"]) == ends
     onnx.checker.check_model(rewritten(short, of))
+
+
+def asked_alone(model: onnx.ModelProto) -> list[str]:
+    """The outputs of attention nodes that are asked for no more than the tail is."""
+    return [n.output[0] for n in model.graph.node if any(each.name == ASKED_ALONE for each in n.attribute)]
+
+
+def test_the_last_attention_looks_back_from_what_is_asked_for_alone() -> None:
+    model, spec = decoder_graph(), decoder().describe("decoder")
+    nodes = [node.output[0] for node in model.graph.node if node.op_type == "CachedAttention"]
+    assert asked_alone(shortened(model, layout(spec, mmap.PAGESIZE), spec.outputs)) == nodes[-1:]
+
+
+@pytest.mark.parametrize(("further", "alone"), [("Neg", ["y"]), ("CumSum", [])])
+def test_an_attention_whose_tokens_are_mixed_behind_it_looks_back_from_all(further: str, alone: list[str]) -> None:
+    case = Case()
+    model, z = case.graph(), case.spec.outputs[0].model_copy(update={"name": "z"})
+    model.graph.node.append(make(further, ["y", "0"] if further == "CumSum" else ["y"], ["z"]))
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["tokens", *z.shape]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0), "0"))
+    assert asked_alone(shortened(model, layout(case.spec, mmap.PAGESIZE), [*case.spec.outputs, z])) == alone
