@@ -18,7 +18,8 @@ IDLE_BYTES, MOVE_BYTES = 1 << 11, 1 << 17
 They are moved at 1 GB a second where their pages have to be asked for, ten times as fast where these are there.
 """
 SPARE_BYTES = 1 << 26
-"""Pages of so many bytes are kept for sequences to come: to have them anew costs several percent of a token's time."""
+"""Pages of so many bytes are kept for sequences to come, and as many for those that came and will want them: to have
+them anew costs several percent of a token's time."""
 ALIGNED = 16
 """Ranges begin at a multiple of so many rows: fewer ranges, whose calls are kept."""
 
@@ -111,12 +112,15 @@ class Residents:
     @property
     def bytes(self) -> int:
         """Of all cells in use; those that forks share count for each."""
-        places, total = self.places, 0
-        for kind in self._layout.of:
-            of = self._layout.kinds[kind]
-            used = places.filled.sum() if of.filled else (places.held - places.base[kind]).sum()
-            total += int(used) * of.cell_bytes
-        return total
+        return int(self._used(np.arange(len(self.places.row))).sum())
+
+    def _used(self, numbers: Rows) -> Rows:
+        """[numbers] bytes of their cells in use."""
+        places, used = self.places, np.zeros(len(numbers), np.int64)
+        for k, kind in enumerate(self._layout.kinds):
+            count = places.filled[numbers] if kind.filled else np.maximum(places.held - places.base[k], 0)[numbers]
+            used += count * (kind.cell_bytes * self._layout.of.count(k))
+        return used
 
     def _require(self, numbers: Rows, past: Rows) -> None:
         places = self.places
@@ -145,10 +149,10 @@ class Residents:
         return None if parked is None else cut(parked, self._layout, counts)
 
     def _move(self, move: Move) -> None:
-        """Into a row whose pages may be there; those of a much longer one are given back."""
+        """Into a row whose pages may be there; those of a much longer one are given back where there are many such."""
         if move.out != NOWHERE:
             self._park(move.out, move.row)
-        if self._paged[move.row] > MOVE_BYTES + 2 * self._bytes_of(move.number):
+        if self._paged[move.row] > MOVE_BYTES + 2 * self._bytes_of(move.number) and self._unused() > SPARE_BYTES:
             self._give_back(move.row)
         parked = self._parked.pop(move.number, None)
         if parked is not None:
@@ -173,6 +177,12 @@ class Residents:
                 return
             kept -= int(self._paged[row])
             self._give_back(row)
+
+    def _unused(self) -> int:
+        """Bytes of pages that rows have beyond the cells of their sequences."""
+        taken = np.flatnonzero(self.places.number != NOWHERE)
+        more = self._paged[taken] - self._used(self.places.number[taken])
+        return int(np.maximum(more, 0).sum())
 
     def _give_back(self, row: int) -> None:
         self.cells.give_back(row)

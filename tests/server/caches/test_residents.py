@@ -129,11 +129,16 @@ def test_a_few_pages_are_kept_for_the_next_and_more_are_given_back() -> None:
     assert of.cells.tensors[0].cells[15, 0, 5, 0] == 0  # the topmost first
 
 
-def test_a_short_sequence_does_not_keep_the_pages_of_a_long_one() -> None:
-    of = residents(Case(kv_heads=64, heads=64, width=64), rows=1)
-    write(of, [0], 0, 40)
-    write(of, [1], 0)
-    assert of.cells.tensors[0].cells[0, 0, :3, 0].tolist() == [1000, 0, 0]
+def test_short_sequences_keep_a_few_pages_of_long_ones_and_give_back_more() -> None:
+    of = residents(Case(kv_heads=64, heads=64, width=256), rows=16)  # 5 MB a row
+    write(of, list(range(16)), 0, 40)
+    write(of, list(range(16, 32)), 0)
+    left = of.cells.tensors[0].cells[:, 0, 5, 0]
+    assert np.count_nonzero(left) == SPARE_BYTES // (40 * 2 * 64 * 256 * 4)
+    assert of.cells.tensors[0].cells[:, 0, 0, 0].tolist() == [1000 * number for number in range(16, 32)]
+    write(of, list(range(16, 32)), 1, 39)  # which may be had once the others are in use
+    write(of, [32], 0)
+    assert np.count_nonzero(left) == 16
 
 
 def test_whoever_was_never_there_is_forgotten_too() -> None:
