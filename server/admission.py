@@ -18,6 +18,7 @@ from .commands import Admitted, Cancel, Close, Leave, NamedSteps, Open, Step
 from .handles import CLOSED, EXPIRED, Handles, why
 from .kept import MOST_BYTES, MOST_STEPS
 from .opening import close, find_named, open_sequence
+from .single import keyed, named
 from .state import State, no_cells, wants_reply_kept
 from .steps import NEXT, Answers, Closed, Failed, Opened, Stepped, Steps, failures, holds, occurs
 from .straight import straight_on, together
@@ -41,6 +42,8 @@ class Admission:
 
     def handle(self, command: Admitted, now: float) -> Answers:
         match command:
+            case NamedSteps() if len(command.names) == 1 and named(self.spec, self.state, command, now):
+                return []
             case Step() | NamedSteps():
                 return self._steps(command, now)
             case _ if self.spec.stateful:
@@ -50,6 +53,8 @@ class Admission:
 
     def together(self, frames: Sequence[Steps], now: float) -> bool:
         """Admits all of these frames, if nothing in them asks for more than the usual; else does nothing."""
+        if len(frames) == 1 and len(frames[0]) == 1:
+            return keyed(self.spec, self.state, frames[0], now)
         return together(self.spec, self.state, frames, now)
 
     def _stateless(self, command: Open | Cancel | Close | Leave) -> Answers:

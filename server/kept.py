@@ -103,6 +103,13 @@ class Kept:
         self._end[numbers] = EMPTY
         return True
 
+    def passes_on(self, number: int, acked: int) -> bool:
+        """The same for one."""
+        if self._others or self._end.item(number) != acked:
+            return False
+        self._end[number] = EMPTY
+        return True
+
     def keep(self, numbers: Array, ends: Rows, outputs: Outputs) -> None:
         """Fills what was reserved for steps that end there [rows], of which each is of another sequence."""
         inside = (self._end[numbers] == EMPTY) & (outputs.lengths == 1)

@@ -27,7 +27,7 @@ def straight_on(spec: ModelSpec, state: State, numbers: Array, positions: Rows, 
     Columns [rows] of different live sequences; lengths are allowed ones.
     """
     return (
-        _plain(spec)
+        plain(spec)
         and same(state.sequences.expected[numbers], positions)
         and not occurs(state.sequences.closing[numbers])
         and single(lengths)
@@ -35,9 +35,9 @@ def straight_on(spec: ModelSpec, state: State, numbers: Array, positions: Rows, 
     )
 
 
-def _plain(spec: ModelSpec) -> bool:
-    """Whether a sequence may go on for ever: neither lengths nor cells of caches bound it."""
-    return spec.chunk.exactly is None and not spec.caches
+def plain(spec: ModelSpec) -> bool:
+    """Whether its sequences may go on for ever: neither lengths nor cells of caches bound them."""
+    return spec.stateful and spec.chunk.exactly is None and not spec.caches
 
 
 def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float) -> bool:
@@ -45,7 +45,7 @@ def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float)
 
     A sequence that is closing has something pending.
     """
-    if not spec.stateful or not _plain(spec) or not _of_one_step_each(frames):
+    if not plain(spec) or not _of_one_step_each(frames):
         return False
     frames = [frame.numbered(state.handles[frame.sink].lookup(frame.keys)) for frame in frames]
     numbers, positions, sequences = pack(frames, "numbers"), pack(frames, "positions"), state.sequences
@@ -54,7 +54,7 @@ def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float)
         and not np.count_nonzero(sequences.pending[numbers])
         and same(sequences.expected[numbers], positions)
         and sequences.distinct(numbers)
-        and _allowed(spec, frames)
+        and all(allowed(spec, frame) for frame in frames)
         and state.kept.pass_on(numbers, pack(frames, "acked"))
     )
     if usual:
@@ -91,10 +91,10 @@ def _of_one_step_each(frames: Sequence[Steps]) -> bool:
     return len({id(frame.sink) for frame in frames}) == len(frames) and single(pack(frames, "lengths"))
 
 
-def _allowed(spec: ModelSpec, frames: Sequence[Steps]) -> bool:
-    """Whether the spec allows all values. Not if that cannot be told, for then each frame is asked by itself."""
+def allowed(spec: ModelSpec, frame: Steps) -> bool:
+    """Whether the spec allows all values. Not if that cannot be told, for then the usual checks say what is wrong."""
     try:
-        return all(values_fit(spec, frame) for frame in frames)
+        return values_fit(spec, frame)
     except Exception:
-        log.exception("frames could not be checked together")
+        log.exception("a frame could not be checked with others")
         return False
