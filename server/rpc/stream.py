@@ -112,8 +112,6 @@ class Stream:
         try:
             async for request in requests:
                 self._take(request)
-                if self._outbox:  # answered already, and to be written before more is read
-                    await asyncio.sleep(0)
                 if self._gate.over or self._waiting > self._unwritten:
                     await self._room()
             await self._gate.empty()
