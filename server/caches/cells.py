@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+import onnxruntime as ort
 
 from headrace.errors import ConfigurationError
 
@@ -51,7 +52,7 @@ class Tensor:
 
 
 class Cells:
-    """The arenas of all caches: of each in turn its keys, then its values."""
+    """The arenas of all caches: of each in turn its keys, then its values. Mutable: the cells, and `_ranges` so far."""
 
     def __init__(self, layout: Layout, rows: int) -> None:
         """Raises ConfigurationError if there is not so much room for addresses."""
@@ -66,6 +67,14 @@ class Cells:
                 f"no room for the caches of {rows} sequences ({error}); choose fewer rows"
             ) from error
         self._kinds = tuple(kind for kind in layout.of for _ in range(2))
+        self._ranges: dict[tuple[int, int], list[tuple[Tensor, ort.OrtValue]]] = {}
+
+    def range(self, first: int, stop: int) -> list[tuple[Tensor, ort.OrtValue]]:
+        """Each tensor, and its rows from `first` to `stop` as the runtime takes them, in place; ranges recur."""
+        if (first, stop) not in self._ranges:
+            rows = [(tensor, tensor.cells[first:stop]) for tensor in self.tensors]
+            self._ranges[first, stop] = [(t, ort.OrtValue.ortvalue_from_numpy(cells)) for t, cells in rows]
+        return self._ranges[first, stop]
 
     def taken(self, row: int, counts: Counts) -> Parked:
         """A copy of its first cells."""

@@ -72,13 +72,11 @@ class Span:
         return self.asked[self.singles :] > 0
 
     def bind(self, binding: ort.IOBinding) -> None:
-        for number, tensor in enumerate(self.cells.tensors):
-            cells = tensor.cells[self.first : self.stop]
-            place = ("cpu", 0, np.float32, cells.shape, cells.ctypes.data)
-            binding.bind_input(arena_in(tensor.name), *place)
-            binding.bind_output(arena_out(tensor.name), *place)
-            if not self.layout.kind(number // 2).filled:
-                binding.bind_output(arena_between(tensor.name), *place)
+        for tensor, cells in self.cells.range(self.first, self.stop):
+            binding.bind_ortvalue_input(arena_in(tensor.name), cells)
+            binding.bind_ortvalue_output(arena_out(tensor.name), cells)
+            if not tensor.filled:
+                binding.bind_ortvalue_output(arena_between(tensor.name), cells)
 
     def given(self) -> Parts:
         rows, chunks = (self.stop - self.first,), len(self.lengths) - self.singles

@@ -42,11 +42,9 @@ class Range:
         return tokens
 
     def bind(self, binding: ort.IOBinding) -> None:
-        for tensor in self.cells.tensors:
-            cells = tensor.cells[self.first : self.stop]
-            place = ("cpu", 0, np.float32, cells.shape, cells.ctypes.data)
-            binding.bind_input(arena_in(tensor.name), *place)
-            binding.bind_output(arena_out(tensor.name), *place)
+        for tensor, cells in self.cells.range(self.first, self.stop):
+            binding.bind_ortvalue_input(arena_in(tensor.name), cells)
+            binding.bind_ortvalue_output(arena_out(tensor.name), cells)
 
     def given(self) -> Parts:
         """The counts, PADS, and of each kind `last` and `total`, of a filled one `own`."""

@@ -64,6 +64,14 @@ def test_cells_move_to_the_front_even_over_themselves() -> None:
     assert {tuple(tensor.cells[0, 1, :6, 0].tolist()) for tensor in cells.tensors} == {(2, 3, 4, 5, 6, 7)}
 
 
+def test_a_range_is_the_same_memory_and_made_once() -> None:
+    cells = Cells(layout(Case().spec, mmap.PAGESIZE), 4)
+    made = cells.range(1, 3)
+    cells.tensors[1].cells[2] = 7
+    assert made[1][1].numpy().shape == cells.tensors[1].cells[1:3].shape and (made[1][1].numpy()[1] == 7).all()
+    assert cells.range(1, 3) is made and cells.range(0, 3) is not made
+
+
 def test_no_room_is_told() -> None:
     with pytest.raises(ConfigurationError, match="no room for the caches"):
         Cells(large(), 2**40)
