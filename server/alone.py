@@ -47,7 +47,8 @@ class Alone:
 
 
 class Brief:
-    """What a small tick of a lane takes: a moving figure. Written by who has the lane, read on the event loop."""
+    """What a small tick of a lane takes, its commit among it: a moving figure, in which one that was held up counts
+    little. Written by who has the lane, read on the event loop."""
 
     def __init__(self) -> None:
         self.seconds = inf
@@ -60,6 +61,7 @@ class Brief:
 
     def ran(self, tokens: int, seconds: float) -> None:
         if tokens <= FEW:
+            seconds = min(seconds, 2 * BRIEF)
             self.seconds = seconds if self.seconds == inf else self.seconds + (seconds - self.seconds) / 8
 
 

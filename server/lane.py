@@ -37,7 +37,8 @@ class Lane:
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
     `_answers` that are not sent, the work's rows, which have left the queue, `_handling`, a command half done, and
-    `_frames`, which came one after the other and are not handled yet. `_texts_due`: texts were asked for, or dropped.
+    `_frames`, which came one after the other and are not handled yet. `_texts_due`: texts were asked for, or dropped;
+    `_began`: when this tick did.
 
     reply: takes the answers of a tick; called by who has the lane, once for each tick.
     clock: monotonic seconds.
@@ -67,7 +68,7 @@ class Lane:
         self._frames: list[Step] = []
         self._texts_due = False
         self._stopping = False
-        self.broken = False
+        self.broken, self._began = False, 0.0
         contained(meter.watch, self.state, self._writers)
         self._thread = Thread(target=self._loop, name=f"lane {spec.name}/{version}", daemon=True)
 
@@ -117,7 +118,8 @@ class Lane:
 
     def tick(self) -> None:
         """One turn of the loop: the central act of the server."""
-        began, underway = self._clock(), self.state.underway
+        self._began = began = self._clock()
+        underway = self.state.underway
         if self.state.starts:
             self._answers += self._work.begin()
         turn = self.state.scheduler.next(began, len(underway), underway.tokens)
@@ -143,9 +145,10 @@ class Lane:
         return Onward(state, self._writers, lambda: self.turns.quiet and self._clock() < end)
 
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        self.brief.ran(len(batch.values[0]), seconds)
+        now = self._clock()
+        self.brief.ran(len(batch.values[0]), now - self._began)
         contained(self._meter.ran, batch, seconds, outcome.compute_cpu, outcome.calls)
-        contained(self._meter.settled, self._work.rows, outcome.sound, self._clock())
+        contained(self._meter.settled, self._work.rows, outcome.sound, now)
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""

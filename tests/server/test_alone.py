@@ -77,6 +77,8 @@ def test_a_lane_is_brief_by_what_its_small_ticks_have_taken_lately() -> None:
     brief.ran(1, BRIEF / 2)
     brief.ran(FEW + 1, 1.0)  # says nothing of small ones
     assert brief
+    brief.ran(1, 1.0)  # was held up
+    assert brief
     for _ in range(20):
         brief.ran(FEW, 2 * BRIEF)
     assert not brief
