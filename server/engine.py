@@ -81,8 +81,13 @@ class OnnxEngine:
         return cells[0] if len(cells) == 1 else np.concatenate(cells, axis=1)
 
     def walk(self, write: Rows, spare: Rows) -> Walk | None:
-        """Further with the rows of the last batch that ran, of one time step each. None of a model without states."""
-        if self._last is None or self._last.slots is None:
+        """Further with the rows of the last batch that ran, of one time step each. None of a model without states, or
+        if that was only a part of those that wrote there."""
+        if (
+            self._last is None
+            or self._last.slots is None
+            or len(self._last.given.cells[self._last.slots]) != len(write)
+        ):
             return None
         return Walk(self._session, self._last, write, spare, len(self._timed), self._watch)
 

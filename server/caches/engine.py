@@ -112,10 +112,10 @@ class CachedEngine:
         return Outcome(self._outputs(rows, call, batch.given), back(sound, rows, timed=False), took)
 
     def walk(self, write: Rows, spare: Rows) -> Walk | None:
-        """Further with the rows of the last batch that ran: None where there are states that are carried, or where the
-        rows leave others of their range idle."""
+        """Further with the rows of the last batch that ran: None where there are states that are carried, where the
+        rows leave others of their range idle, or if that was only a part of those that wrote there."""
         del spare
-        if self._last is None or self._arenas:
+        if self._last is None or self._arenas or len(self._last[1].rows) != len(write):
             return None
         return Walk(self._dense, *self._last, write, self._residents, self._layout, self._timed)
 

@@ -83,7 +83,7 @@ class Driven:
     def walk(self, numbers: list[int], count: int) -> int:
         """One time step of each, and so many further, all committed and as they must be; returns how many came."""
         self.tick(dict.fromkeys(numbers, 1))
-        walk = self.engine.walk(NONE, NONE)
+        walk = self.engine.walk(np.array(numbers), NONE)
         came = min(count, walk.room if walk else 0)
         for _ in range(came):
             assert walk is not None

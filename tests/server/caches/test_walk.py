@@ -51,13 +51,13 @@ def test_states_that_are_carried_and_idle_rows_take_no_walks() -> None:
     driven = opened(CASES["heads"], 3)
     assert driven.walk([0, 1, 2], 3) == 3 and driven.walk([0, 2], 3) == 0
     driven.tick({0: 2, 1: 1, 2: 1})
-    assert driven.engine.walk(NONE, NONE) is None
+    assert driven.engine.walk(np.arange(3), NONE) is None
 
 
 def test_what_is_not_sound_ends_a_walk_and_is_as_if_it_had_not_run() -> None:
     driven = opened(CASES["turned"], 2)
     driven.walk([0, 1], 2)
-    walk = driven.engine.walk(NONE, NONE)
+    walk = driven.engine.walk(np.arange(2), NONE)
     assert walk is not None and walk.on(np.full((2, FEATURES), np.nan, np.float32)) is None
     walk.end()
     driven.tick({0: 1, 1: 3})
@@ -68,7 +68,7 @@ def test_what_the_runtime_refuses_ends_a_walk_too(caplog: pytest.LogCaptureFixtu
     engine = CachedEngine(decoder_graph(), spec, 8, "CPU", rows=2)
     ones, none = np.ones(2, np.int64), np.zeros(2, np.int64)
     engine.run(batch(ones, ones, np.arange(2), none))
-    walk = engine.walk(NONE, NONE)
+    walk = engine.walk(np.arange(2), NONE)
     assert walk is not None and walk.on(ones) is not None and walk.compute_cpu > 0
     with caplog.at_level(logging.WARNING):
         assert walk.on(np.array([1, 1000])) is None
@@ -77,3 +77,11 @@ def test_what_the_runtime_refuses_ends_a_walk_too(caplog: pytest.LogCaptureFixtu
     assert engine.run(batch(ones, ones, np.arange(2), none + 2)).sound.all()
     with pytest.raises(Exception, match="refused"):
         engine.run(batch(ones, ones, np.arange(2), none + 4))
+
+
+def test_a_part_of_what_wrote_takes_no_walk() -> None:
+    """A batch that was refused has run by halves; the last call is one of them."""
+    driven = opened(CASES["heads"], 2)
+    driven.walk([0, 1], 2)
+    driven.tick({0: 1})
+    assert driven.engine.walk(np.arange(2), NONE) is None and driven.engine.walk(np.arange(1), NONE) is not None

@@ -9,8 +9,10 @@ from functools import cache
 import numpy as np
 import pytest
 
+from headrace.errors import ModelFailed
 from headrace.export.runners import runtime
 from headrace.export.trace import to_onnx
+from headrace.server.batch import Batch, Outcome
 from headrace.server.caches.engine import CachedEngine
 from headrace.server.commands import Close, Command, Generate, Leave, Mode, Open, Prompt, Sampling, Step
 from headrace.server.engine import OnnxEngine
@@ -232,6 +234,38 @@ def test_a_text_whose_time_is_over_does_not_wait_until_its_prompt_is_read(case: 
     bench.lane.tick()
     assert [text.ending for text in heard(bench.told, sink).values()] == [Ending.LATE]
     assert not len(bench.lane.state.sequences) and not bench.lane.state.busy
+
+
+class Refusing:
+    """An engine that refuses a batch of several rows once, when told to."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.once = engine, False
+        self.walk, self.begin, self.fork, self.forget = engine.walk, engine.begin, engine.fork, engine.forget
+
+    def run(self, batch: Batch) -> Outcome:
+        if self.once and len(batch) > 1:
+            self.once = False
+            raise ModelFailed("refused once (scripted)")
+        return self._engine.run(batch)
+
+
+def test_texts_whose_batch_was_run_by_halves_are_the_same(case: Case) -> None:
+    """What ran last is one half, and not what goes on."""
+    source = (SOURCE,) if case.spec.start else ()
+    prompts = tuple(Prompt(np.array(tokens), source, number) for number, tokens in enumerate(([1, 2], [3, 1])))
+    told = []
+    for refused in (False, True):
+        engine, sink = Refusing(case.engine), Sink()
+        bench = Bench(Case(case.spec, engine, case.logits))
+        bench.post(Generate(sink, prompts, 1, Sampling(), 12, (), np.inf, 100.0))
+        while not bench.told:
+            bench.lane.tick()
+        engine.once = refused
+        bench.finish()
+        assert not engine.once
+        told.append(heard(bench.told, sink))
+    assert told[0] == told[1]
 
 
 def long_step(client: Sink, position: int, tokens: int) -> Step:
