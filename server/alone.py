@@ -18,6 +18,7 @@ QUIET = 0.005
 
 #: No more time steps in a command, and what such a tick takes, in seconds.
 FEW, BRIEF = 8, 300e-6
+LONG = 10 * BRIEF
 
 
 class Alone:
@@ -47,22 +48,31 @@ class Alone:
 
 
 class Brief:
-    """What a small tick of a lane takes, its commit among it: a moving figure, in which one that was held up counts
-    little. Written by who has the lane, read on the event loop."""
+    """What a small tick of a lane takes, journal, commit and failures among it: a moving figure, in which one that was
+    held up counts little. One that was LONG closes the lane to borrowers for about twenty others. Written by who has
+    the lane, read on the event loop.
 
-    def __init__(self) -> None:
-        self.seconds = inf
+    never: lanes that may wait for something else than the runtime, such as a disk.
+    """
+
+    def __init__(self, *, never: bool = False) -> None:
+        self.seconds, self._never = inf, never
 
     def __repr__(self) -> str:
         return f"Brief({1e6 * self.seconds:.0f} µs)"
 
     def __bool__(self) -> bool:
-        return self.seconds <= BRIEF
+        return self.seconds <= BRIEF and not self._never
 
     def ran(self, tokens: int, seconds: float) -> None:
-        if tokens <= FEW:
-            seconds = min(seconds, 2 * BRIEF)
-            self.seconds = seconds if self.seconds == inf else self.seconds + (seconds - self.seconds) / 8
+        if tokens > FEW:
+            return
+        if seconds > LONG:
+            self.seconds = LONG
+        elif self.seconds == inf:
+            self.seconds = seconds
+        else:
+            self.seconds += (min(seconds, 2 * BRIEF) - self.seconds) / 8
 
 
 def _caller(command: Step | NamedSteps) -> Hashable:

@@ -177,7 +177,7 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """`done` is called on the lane's thread once everything posted before is handled: queued, or answered."""
+    """`done` is called by who has the lane once everything posted before is handled: queued, or answered."""
 
     done: Callable[[], object]
 

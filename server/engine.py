@@ -35,7 +35,7 @@ ERROR_LEVEL = 3  # of ONNX Runtime's log: its warnings speak of what the operato
 
 
 class OnnxEngine:
-    """Runs batches of one model. Owns the arenas; only the lane's thread may call `run`.
+    """Runs batches of one model. Owns the arenas; only who has the lane may call it.
 
     slots: how many states each arena holds. One more holds the state of a fresh sequence.
     """

@@ -60,7 +60,7 @@ class Lane:
         self._admission = Admission(spec, version, self.state, limits.idle)
         self._work = Work(spec, version, self.state, engine, journal, clock, self._measure)
         self._writers = Writers(spec, max(limits.rows, limits.most_rows))
-        self.turns, self.brief = Turns(), Brief()
+        self.turns, self.brief = Turns(), Brief(never=journal.keeps)
         self._expiry = Expiry(self._admission, meter, clock())
         self._barriers: list[Barrier] = []
         self._answers: Answers = []
@@ -68,7 +68,7 @@ class Lane:
         self._frames: list[Step] = []
         self._texts_due = False
         self._stopping = False
-        self.broken, self._began = False, 0.0
+        self.broken = False
         contained(meter.watch, self.state, self._writers)
         self._thread = Thread(target=self._loop, name=f"lane {spec.name}/{version}", daemon=True)
 
@@ -85,7 +85,7 @@ class Lane:
         """As `post`; but if the lane's thread is at rest the command's turn is taken here and now, by the caller's."""
         if self.turns.borrow(command):
             try:
-                self._turn(wait=False)
+                self._turn(lent=True)
             finally:
                 self.turns.give_back(more=self.broken or self._stopping or self.state.busy)
 
@@ -97,17 +97,17 @@ class Lane:
     def _loop(self) -> None:
         """A broken lane goes on refusing until it is stopped: callers that wait for ever are worse than any error."""
         self.turns.own()
-        while self._turn(wait=not self.state.busy):
+        while self._turn(lent=False):
             pass
         while not self._stopping:
             self.turns.rest(None)
             for command in self.turns.take():
                 self._refuse(command)
 
-    def _turn(self, *, wait: bool) -> bool:
-        """False when the lane is to stop, or is broken."""
+    def _turn(self, *, lent: bool) -> bool:
+        """False when the lane is to stop, or is broken. One that is lent neither waits nor looks for idle sequences."""
         try:
-            if not self.admit(wait=wait):
+            if not self.admit(wait=not (lent or self.state.busy), look=not lent):
                 return False
             self.tick()
         except Exception:
@@ -118,8 +118,7 @@ class Lane:
 
     def tick(self) -> None:
         """One turn of the loop: the central act of the server."""
-        self._began = began = self._clock()
-        underway = self.state.underway
+        began, underway = self._clock(), self.state.underway
         if self.state.starts:
             self._answers += self._work.begin()
         turn = self.state.scheduler.next(began, len(underway), underway.tokens)
@@ -133,6 +132,8 @@ class Lane:
         self._work.rows = []
         self._write_on()
         self._send()
+        if turn.run:
+            self.brief.ran(sum([piece.tokens for piece in turn.run]), self._clock() - began)
 
     def _onward(self, turn: Turn, began: float) -> Onward | None:
         """Where the turn holds nothing but the next tokens of texts, and nothing waits for the turn behind it."""
@@ -145,10 +146,8 @@ class Lane:
         return Onward(state, self._writers, lambda: self.turns.quiet and self._clock() < end)
 
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        now = self._clock()
-        self.brief.ran(len(batch.values[0]), now - self._began)
         contained(self._meter.ran, batch, seconds, outcome.compute_cpu, outcome.calls)
-        contained(self._meter.settled, self._work.rows, outcome.sound, now)
+        contained(self._meter.settled, self._work.rows, outcome.sound, self._clock())
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
@@ -174,8 +173,8 @@ class Lane:
             self._answers = [(sink, answer) for sink, answer in self._answers if sink is not self._writers]
         return mine
 
-    def admit(self, *, wait: bool) -> bool:
-        """Handles what was posted, and expiry. False when the lane is to stop, or was broken while it waited.
+    def admit(self, *, wait: bool, look: bool = True) -> bool:
+        """Handles what was posted, and with `look` expiry. False when the lane is to stop, or was broken meanwhile.
 
         With `wait` it waits for a first command, but no longer than until the next look for idle sequences.
         """
@@ -190,7 +189,8 @@ class Lane:
                 self._handle_frames()
                 self._handle(command)
         self._handle_frames()
-        self._answers += self._expiry.look(self._clock())
+        if look:
+            self._answers += self._expiry.look(self._clock())
         self._write_on()
         self._work.forget()
         self._send_admitted()

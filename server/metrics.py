@@ -82,7 +82,7 @@ class Histogram:
 
 
 class LaneMeter:
-    """The figures of one lane; the lane's thread writes them."""
+    """The figures of one lane; who has it writes them."""
 
     def __init__(self, labels: tuple[str, str, str]) -> None:
         self.labels = labels

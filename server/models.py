@@ -74,7 +74,8 @@ class Model:
         self.post(lane, command)
 
     def post(self, lane: Lane, command: Command) -> None:
-        """What has entered goes to its lane. A small step of a caller who is alone is run at once, on this thread."""
+        """What has entered goes to its lane. A small step of a caller who is alone is run at once, on this thread, and
+        answered before this returns: so a caller does his books first."""
         if self._alone.posts(command) and self._lends and lane.brief:
             lane.lend(command)
         else:

@@ -34,8 +34,11 @@ class Outlet:
             self._loop.call_soon_threadsafe(self._arrive, answers)
 
     def _arrive(self, answers: Answers) -> None:
-        self._heard += 1
-        self._deliver(answers)
+        """They count as heard once they are delivered: until then nothing overtakes them."""
+        try:
+            self._deliver(answers)
+        finally:
+            self._heard += 1
 
     def _contained(self, answers: Answers) -> None:
         """A fault in what callers do with their answers is not the lane's: the loop is told, as it is of others."""

@@ -1,4 +1,4 @@
-"""The live sequences of one lane, in columns indexed by a sequence's number. Written by the lane's thread alone."""
+"""The live sequences of one lane, in columns indexed by a sequence's number. Written by who has the lane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that one lane may change, in one place. Only the lane's thread touches it."""
+"""All that one lane may change, in one place. Only who has the lane touches it."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Portion:
         return Generate(self, self._prompts, self._copies, sampling, most, stop, deadline, arrived)
 
     def post(self, command: Generate) -> None:
-        self._lane.post(command)
+        self._model.post(self._lane, command)
 
     def deliver(self, answer: Answer) -> None:
         """An answer of the lane."""

@@ -6,7 +6,7 @@ from math import inf
 
 import numpy as np
 
-from headrace.server.alone import BRIEF, FEW, QUIET, Alone, Brief
+from headrace.server.alone import BRIEF, FEW, LONG, QUIET, Alone, Brief
 from headrace.server.commands import Close, Step
 from headrace.server.gate import Gate
 from headrace.server.steps import Sink
@@ -77,7 +77,7 @@ def test_a_lane_is_brief_by_what_its_small_ticks_have_taken_lately() -> None:
     brief.ran(1, BRIEF / 2)
     brief.ran(FEW + 1, 1.0)  # says nothing of small ones
     assert brief
-    brief.ran(1, 1.0)  # was held up
+    brief.ran(1, LONG)  # was held up
     assert brief
     for _ in range(20):
         brief.ran(FEW, 2 * BRIEF)
@@ -85,3 +85,20 @@ def test_a_lane_is_brief_by_what_its_small_ticks_have_taken_lately() -> None:
     for _ in range(40):
         brief.ran(1, BRIEF / 2)
     assert brief
+
+
+def test_one_long_tick_closes_a_lane_for_a_while() -> None:
+    brief = Brief()
+    brief.ran(1, BRIEF / 2)
+    brief.ran(1, 2 * LONG)
+    ticks = 0
+    while not brief:
+        brief.ran(1, BRIEF / 2)
+        ticks += 1
+    assert 15 < ticks < 30
+
+
+def test_what_may_wait_for_a_disk_is_never_brief() -> None:
+    brief = Brief(never=True)
+    brief.ran(1, 0.0)
+    assert not brief

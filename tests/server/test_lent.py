@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from headrace.server.alone import BRIEF, LONG
 from headrace.server.commands import Step
+from headrace.server.journal import NoJournal
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, Failed, Opened, Stepped
 
-from .fakes import CUT_SUM, Clock, Heard, steps, sum_lane
+from .fakes import CUT_SUM, Clock, FlakyJournal, Heard, SumEngine, steps, sum_lane
 from .test_lane_faults import LIMITS, LyingEngine, Ringing, handled, opening, row, running, unavailable
 
 #: Steps of one sequence.
@@ -110,17 +114,43 @@ def test_a_thread_that_rests_when_the_lane_breaks_refuses_from_then_on() -> None
         assert unavailable(client.take()) == [(1, 0)]
 
 
-def test_sequences_expire_while_all_turns_are_lent() -> None:
+def test_lent_turns_leave_idle_sequences_to_the_lanes_own() -> None:
     client, clock = Heard(), Clock()
     lane = sum_lane(clock, limits=Limits(rows=4, tokens=64, sequences=8, idle=60.0))
     opened(lane, client, 1, 2)
     for position in range(3):
         clock.now += 31
         lane.lend(row(client, 1, position))
-    answers = client.take()
-    assert [type(answer) for answer in answers].count(Stepped) == 3
-    assert [answer.key for answer in answers if isinstance(answer, Failed)] == [2]
+    assert [type(answer) for answer in client.take()] == [Stepped] * 3 and len(lane.state.sequences) == 2
+    lane.admit(wait=False)
+    assert [answer.key for answer in client.take() if isinstance(answer, Failed)] == [2]
     assert len(lane.state.sequences) == 1
+
+
+def test_a_lane_is_not_lent_while_some_of_its_small_ticks_take_long() -> None:
+    """Whatever they take long for, and whatever comes of them."""
+    client, clock, slow = Heard(), Clock(), SumEngine(LIMITS.slots)
+
+    def refuse(values: np.ndarray) -> bool:
+        clock.now += LONG * 2 if len(slow.batches) % 10 == 0 else BRIEF / 2
+        return False
+
+    slow.refuse = refuse
+    lane, lent = sum_lane(clock, engine=slow, limits=LIMITS), 0
+    opened(lane, client, 1)
+    for position in range(100):
+        lent += bool(lane.brief)
+        lane.lend(Step(steps(client, [(1, position, [1.0])], acked=[NEVER_AGAIN])))
+    assert lent <= 9  # before the first of them
+
+
+def test_a_lane_with_a_journal_is_never_lent() -> None:
+    lanes = [sum_lane(Clock(), journal=journal) for journal in (NoJournal(), FlakyJournal())]
+    for lane in lanes:
+        client = Heard()
+        opened(lane, client, 1)
+        lane.lend(row(client, 1, 0))
+    assert [bool(lane.brief) for lane in lanes] == [True, False]
 
 
 def test_a_step_that_is_no_step_is_refused_in_a_lent_turn_too() -> None:

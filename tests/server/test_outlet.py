@@ -60,3 +60,25 @@ def test_a_fault_of_who_hears_them_is_told_to_the_loop_and_not_to_the_lane() -> 
         assert told == ["cannot hear (scripted)"]
 
     asyncio.run(run())
+
+
+def test_what_comes_of_delivering_them_does_not_overtake_the_rest() -> None:
+    async def run() -> None:
+        heard: list[Answers] = []
+        new, old = said(3), [*said(1), *said(2)]
+
+        def deliver(answers: Answers) -> None:
+            for answer in answers:
+                heard.append([answer])
+                if answer is old[0]:
+                    outlet(new)
+
+        outlet = Outlet(deliver, asyncio.get_running_loop(), get_ident())
+        thread = Thread(target=outlet, args=(old,))
+        thread.start()
+        thread.join()
+        for _ in range(2):
+            await asyncio.sleep(0)
+        assert heard == [old[:1], old[1:], new]
+
+    asyncio.run(run())

@@ -107,10 +107,17 @@ def model(
 ) -> Model:
     """A model in numpy with running lanes."""
     loop, made = asyncio.get_running_loop(), Model(spec, version, DEVICE, Gate(queued, "here"))
-    limits, reply = Limits(rows=8, tokens=64, sequences=32), Outlet(made.deliver, loop, get_ident())
+    limits = Limits(rows=8, tokens=64, sequences=32)
     made.lanes = tuple(
         Lane(
-            spec, version, engine or SumEngine(limits.slots), NoJournal(), LaneMeter(("", "", "")), limits, reply, clock
+            spec,
+            version,
+            engine or SumEngine(limits.slots),
+            NoJournal(),
+            LaneMeter(("", "", "")),
+            limits,
+            Outlet(made.deliver, loop, get_ident()),
+            clock,
         )
         for _ in range(lanes)
     )
