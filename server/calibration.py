@@ -32,8 +32,8 @@ Count = Annotated[int, Field(ge=1)]
 #: Rows of the largest batch that is measured; an arena has free slots for so many.
 MOST_ROWS: dict[Device, int] = {"CPU": 512, "CUDA": 4096}
 
-#: Time steps of prompts in a tick of a model with caches: of one prompt half of them, or all if it is alone.
-PROMPT = 64
+#: Time steps of prompts in a tick of a model with caches: of all of them, of one that is alone, and of each of several.
+PROMPTS, PROMPT, PART = 128, 64, 32
 
 #: Another number for every change of the server that moves the knee, so that all is measured anew.
 FORMAT = 2
@@ -96,17 +96,17 @@ def bounds(settings: Settings, spec: ModelSpec, device: Device, found: Calibrati
 
 
 def with_caches(settings: Settings) -> Limits:
-    """Of models with caches: nothing is measured of them yet. A tick takes PROMPT tokens of prompts, beside one of each
-    running sequence: as many cost about as much as the rows themselves."""
+    """Of models with caches: nothing is measured of them yet. A tick takes PROMPTS tokens of prompts, beside one of each
+    running sequence: as many cost about as much as the rows themselves, and a single prompt half of it."""
     base = Limits()
     return Limits(
         rows=settings.batch_rows or base.rows,
-        tokens=settings.batch_tokens or PROMPT,
+        tokens=settings.batch_tokens or PROMPTS,
         sequences=settings.sequences,
         idle=settings.idle_seconds,
         kept_bytes=settings.kept_bytes,
         cache_bytes=settings.cache_bytes,
-        part=PROMPT // 2,
+        part=PART,
         few=PROMPT,
     )
 
