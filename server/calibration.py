@@ -96,8 +96,8 @@ def bounds(settings: Settings, spec: ModelSpec, device: Device, found: Calibrati
 
 
 def with_caches(settings: Settings) -> Limits:
-    """Of models with caches: nothing is measured of them yet. A tick takes PROMPTS tokens of prompts, beside one of each
-    running sequence: as many cost about as much as the rows themselves, and a single prompt half of it."""
+    """Of models with caches: nothing is measured of them yet. A tick takes PROMPTS tokens of prompts, beside one of
+    each running sequence: as many cost about as much as the rows themselves; of a single prompt half of that."""
     base = Limits()
     return Limits(
         rows=settings.batch_rows or base.rows,
