@@ -33,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 MOST_ROWS: dict[Device, int] = {"CPU": 512, "CUDA": 4096}
 
 #: Time steps of prompts in a tick of a model with caches: of all of them, of one that is alone, and of each of several.
-PROMPTS, PROMPT, PART = 128, 64, 32
+PROMPTS, PROMPT, PART = 256, 128, 64
 
 #: Another number for every change of the server that moves the knee, so that all is measured anew.
 FORMAT = 2
@@ -97,7 +97,7 @@ def bounds(settings: Settings, spec: ModelSpec, device: Device, found: Calibrati
 
 def with_caches(settings: Settings) -> Limits:
     """Of models with caches: nothing is measured of them yet. A tick takes PROMPTS tokens of prompts, beside one of
-    each running sequence: as many cost about as much as the rows themselves; of a single prompt half of that."""
+    each running sequence: as many cost some rows' tokens more than the rows themselves; of a single prompt half."""
     base = Limits()
     return Limits(
         rows=settings.batch_rows or base.rows,

@@ -26,8 +26,8 @@ from .writing.writers import Writers
 MOST = 64
 """Calls of the runtime in one turn; with so many, what a turn costs is next to nothing for each."""
 
-SECONDS = 0.03
-"""No call begins later than this after the turn began: two pictures on a screen lie no nearer."""
+SECONDS = 0.05
+"""No call begins later than this after the turn began: whoever reads sees twenty portions a second."""
 
 
 class Walk(Protocol):

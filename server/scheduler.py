@@ -18,7 +18,7 @@ from .cost import Cost
 from .parked import Parked, Row, alone, position_of
 from .steps import Rows, Sink, Steps, holds, least, occurs
 
-MOST_PROMPTS = 4
+MOST_PROMPTS = 2
 """Times the bound on time steps of longer rows, where few others wait for each tick: many prompts at once are read
 before much is written, so that the writing is done in full batches."""
 
