@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from threading import Thread
 
 from headrace.spec import ModelSpec
@@ -16,7 +17,7 @@ from .expiry import Expiry
 from .journal import Journal
 from .limits import Limits
 from .meter import Meter, contained
-from .onward import SECONDS, Onward
+from .onward import PORTION, Onward
 from .refusals import out_of_order, too_late, unanswered, untold
 from .scheduler import Turn
 from .sequences import Name
@@ -56,7 +57,7 @@ class Lane:
         clock: Callable[[], float],
     ) -> None:
         self.spec, self.version, self.state = spec, version, State.empty(spec, limits)
-        self._meter, self._reply, self._clock = meter, reply, clock
+        self._journal, self._meter, self._reply, self._clock = journal, meter, reply, clock
         self._admission = Admission(spec, version, self.state, limits.idle)
         self._work = Work(spec, version, self.state, engine, journal, clock, self._measure)
         self._writers = Writers(spec, max(limits.rows, limits.most_rows))
@@ -128,7 +129,8 @@ class Lane:
             self._answers += self.state.fail(late, too_late())
         self._work.rows = underway.enter(turn.run) if turn.long else turn.run
         if self._work.rows or underway:
-            self._answers += self._work.run(began, self._onward(turn, began))
+            told = self._work.run(began, self._onward(turn, began))  # which may send what there is so far
+            self._answers += told
         self._work.rows = []
         self._write_on()
         self._send()
@@ -140,14 +142,19 @@ class Lane:
         state, run = self.state, turn.run
         if len(run) != 1 or run[0].sink is not self._writers or not single(run[0].lengths):
             return None
-        if turn.late or state.scheduler or state.underway or state.starts:
+        if turn.late or state.scheduler or state.underway or state.starts or self._answers:
             return None
-        end = min(began + SECONDS, self._expiry.due, self._writers.soonest)
-        return Onward(state, self._writers, lambda: self.turns.quiet and self._clock() < end)
+        end = min(self._expiry.due, self._writers.soonest, began + PORTION if self._journal.keeps else inf)
+        return Onward(state, self._writers, self._clock, lambda: self.turns.quiet, end, self._tell)
+
+    def _tell(self, answers: Answers) -> None:
+        """In the midst of a turn."""
+        self._answers += answers
+        self._send()
 
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
         contained(self._meter.ran, batch, seconds, outcome.compute_cpu, outcome.calls)
-        contained(self._meter.settled, self._work.rows, outcome.sound, self._clock())
+        contained(self._meter.settled, self._work.rows, outcome.sound, self._clock(), outcome.calls)
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""

@@ -123,14 +123,15 @@ class LaneMeter:
         self.histograms["batch_tokens"].observe(len(batch.values[0]), calls)
         self.counters["compute_cpu_seconds"] += compute_cpu
 
-    def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float) -> None:
-        """Steps that are answered, now (seconds); which of them were applied [rows]."""
+    def settled(self, pieces: Sequence[Steps], sound: NDArray[np.bool_], now: float, calls: int) -> None:
+        """Steps that are answered, now (seconds); which of them were applied [rows]. One that took several calls of
+        the runtime counts as so many steps, each of a part of the time: for texts go on by one token at a time, too."""
         step, tokens = self.histograms["step_seconds"], 0
         for piece in pieces:
-            step.observe(now - piece.arrived, len(piece))
+            step.observe((now - piece.arrived) / calls, len(piece) * calls)
             tokens += piece.tokens
         applied = int(np.count_nonzero(sound))
-        self.counters["steps"] += applied
+        self.counters["steps"] += applied * calls
         self.counters["tokens"] += tokens if applied == len(sound) else int(pack(pieces, "lengths")[sound].sum())
 
     def wrote(self, waited: Waited) -> None:

@@ -6,7 +6,8 @@ next tokens are chosen and the model is called with them at once, again and agai
 one call, so that whoever comes joins as soon as otherwise; so does a token that is more than a token, such as one that
 ends its text: it is left to the usual way.
 
-Those who read get their tokens by portions, then, of a few milliseconds each.
+Those who read get their tokens by portions, then, of a few milliseconds each. They are told before what they are part
+of is committed, for nobody can ask for them again: if that fails, so do the texts.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ import numpy as np
 
 from .batch import Outcome
 from .state import State
-from .steps import Array, Outputs, Rows, Steps
+from .steps import Answers, Array, Outputs, Rows, Steps
 from .writing.ahead import Ahead
 from .writing.writers import Writers
 
-MOST = 64
-"""Calls of the runtime in one turn; with so many, what a turn costs is next to nothing for each."""
+PORTION = 0.05
+"""Seconds: whoever reads sees twenty portions of tokens a second."""
 
-SECONDS = 0.05
-"""No call begins later than this after the turn began: whoever reads sees twenty portions a second."""
+ROOM = 64
+"""Tokens of each text that memory is asked for at a time."""
 
 
 class Walk(Protocol):
@@ -55,33 +56,40 @@ class Walk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Onward:
-    """quiet: whether nothing was posted, and time is left."""
+    """quiet: whether nothing was posted; end: no call begins later, in seconds of the clock; tell: takes portions."""
 
     state: State
     writers: Writers
+    clock: Callable[[], float]
     quiet: Callable[[], bool]
+    end: float
+    tell: Callable[[Answers], None]
 
     def go(self, steps: Steps, outcome: Outcome, walk: Walk) -> tuple[Steps, Outcome]:
         """Texts' rows, which have run soundly → the same as one step of several tokens each, and what came of it: of
         the outputs only those of the last token."""
         ahead = self.writers.ahead(steps.keys)
-        ends = steps.positions + 1
-        most = 0 if ahead is None else min(MOST - 1, walk.room, ahead.most)
-        if ahead is None or most <= 0 or not self.state.budget.grow_all(steps.numbers, ends + most):
+        if ahead is None:
             return steps, outcome
-        cells = self._walk(ahead, walk, outcome.outputs.cells, most)
+        cells = self._walk(steps, ahead, walk, outcome.outputs.cells)
         walk.end()
-        self.state.budget.shrink(steps.numbers, ends + ahead.count)
+        self.state.budget.shrink(steps.numbers, steps.positions + 1 + ahead.count)
         if not ahead.count:
             return steps, outcome
         grown = _grown(steps, ahead.tokens)
         self.state.sequences.expected[steps.numbers] += ahead.count  # last, for a step that fails takes all of it back
         return grown, _come(outcome, cells, grown.lengths, walk.compute_cpu)
 
-    def _walk(self, ahead: Ahead, walk: Walk, cells: tuple[Array, ...], most: int) -> tuple[Array, ...]:
+    def _walk(self, steps: Steps, ahead: Ahead, walk: Walk, cells: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs of the last tokens, [rows, ...] each."""
+        most, due = min(walk.room, ahead.most), self.clock() + PORTION
         with np.errstate(invalid="ignore"):  # what is not finite is found by its sum
-            while ahead.count < most and self.quiet():
+            while ahead.count < most and self.quiet() and (now := self.clock()) < self.end:
+                if now >= due:
+                    self.tell(self.writers.portion(now))
+                    due = now + PORTION
+                if ahead.count % ROOM == 0 and not self._room(steps, ahead.count + min(ROOM, most - ahead.count)):
+                    break
                 tokens = ahead.next(cells)
                 further = None if tokens is None else walk.on(tokens)
                 if tokens is None or further is None:
@@ -89,6 +97,10 @@ class Onward:
                 ahead.take(tokens)
                 cells = further
         return cells
+
+    def _room(self, steps: Steps, further: int) -> bool:
+        """Whether there is memory for so many tokens of each text behind this step."""
+        return self.state.budget.grow_all(steps.numbers, steps.positions + 1 + further)
 
 
 def _grown(steps: Steps, further: Sequence[Rows]) -> Steps:

@@ -1,4 +1,4 @@
-"""Tokens of texts that go on side by side, chosen call by call of the model and told together in the end."""
+"""Tokens of texts that go on side by side, chosen call by call of the model and told together, many at a time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from ..steps import Array, Rows, holds
+from .outbox import Outbox
 from .philox import uniforms
 from .sampling import Floats, choose_by
 from .stops import Told
 from .symbols import Symbols
 from .table import Table
-from .turn import Turn
 
 DRAWN = 16
 """Tokens for which numbers are drawn at once."""
@@ -24,9 +24,9 @@ class Ahead:
 
     output: which output of the model has the logits; end: the token that ends a text; longest: tokens of a sequence.
 
-    Mutable: `tokens` [rows] of each call so far; `_positions` [rows], where the next ones stand; `_drawn`, [rows,
-    DRAWN] numbers for these and for those behind; and the table's column `seen`, by which tokens are chosen. What else
-    the table knows changes when the tokens are told.
+    Mutable: `tokens` [rows] of each call so far, of which those of the first `_told` are told; `_positions` [rows],
+    where the next ones stand; `_drawn`, [rows, DRAWN] numbers for these and for those behind; and the table's column
+    `seen`, by which tokens are chosen. What else the table knows changes when the tokens are told.
     """
 
     def __init__(self, table: Table, symbols: Symbols, rows: Rows, output: int, end: int, longest: int) -> None:
@@ -38,6 +38,7 @@ class Ahead:
         self._tails = [(at, row) for at, row in enumerate(rows.tolist()) if table.text(row).tail is not None]
         self.most = int(min(table.left[rows].min() - 1, longest - self._positions.max()))
         self.tokens: list[Rows] = []
+        self._told = 0
 
     def __repr__(self) -> str:
         return f"Ahead(rows={len(self._rows)}, count={self.count})"
@@ -61,14 +62,17 @@ class Ahead:
         self._table.seen[self._rows, tokens] = True
         self._positions += 1
 
-    def tell(self, turn: Turn, now: float) -> None:
-        """What was added to each text."""
-        self._table.written(self._rows, self.count, now)
-        for row, tokens in zip(self._rows.tolist(), np.stack(self.tokens, axis=1).tolist(), strict=True):
+    def tell(self, to: Outbox, now: float) -> None:
+        """What was added to each text since this was asked last."""
+        fresh, self._told = self.tokens[self._told :], self.count
+        if not fresh:
+            return
+        self._table.written(self._rows, len(fresh), now)
+        for row, tokens in zip(self._rows.tolist(), np.stack(fresh, axis=1).tolist(), strict=True):
             text = self._table.text(row)
             added = [self._symbols.of(token, goes_on=place > 0 or text.goes_on) for place, token in enumerate(tokens)]
             text.goes_on = True
-            turn.told.add(text.sink, text.key, Told(tuple(tokens), "".join(added)), None)
+            to.add(text.sink, text.key, Told(tuple(tokens), "".join(added)), None)
 
     def _choose(self, logits: Array) -> Rows | None:
         """[rows] tokens, None if some logits are not finite."""

@@ -18,6 +18,7 @@ from ..commands import Generate, Request
 from ..steps import Answer, Answers, Array, Closed, Ending, Failed, Opened, Rows, Sink, Stepped
 from .ahead import Ahead
 from .asked import beginning, refused, refused_prompt
+from .outbox import Outbox
 from .prompts import Prompts
 from .sampling import choose
 from .symbols import Symbols
@@ -39,7 +40,7 @@ class Writers:
     most: texts under way at a time, in rows of the lane's batch; others wait in order.
 
     Mutable: `_table`, rows that read and write; `_prompts` that wait; `_soonest`, seconds, before which none is late;
-    `_ahead`, tokens of which nothing is told before the lane answers for the step that they are part of.
+    `_ahead`, tokens of the step that the lane has not answered yet.
     """
 
     def __init__(self, spec: ModelSpec, most: int) -> None:
@@ -90,6 +91,13 @@ class Writers:
             return None
         self._ahead = Ahead(self._table, self._symbols, rows, self._output, self._end, self._longest)
         return self._ahead
+
+    def portion(self, now: float) -> Answers:
+        """Of the tokens ahead those that are not told."""
+        told = Outbox()
+        if self._ahead is not None:
+            self._ahead.tell(told, now)
+        return told.answers()
 
     def deliver(self, answer: Answer) -> None:
         """Nobody hears what leaves a lane for its own writers: that comes only of one that is broken."""
@@ -147,8 +155,8 @@ class Writers:
     def _hear(self, turn: Turn, answer: Answer, now: float) -> None:
         match answer:
             case Stepped():
-                if self._ahead is not None and self._ahead.count:
-                    self._ahead.tell(turn, now)
+                if self._ahead is not None:
+                    self._ahead.tell(turn.told, now)
                 self._stepped(turn, answer)
             case Opened():
                 self._opened(turn, answer.key)

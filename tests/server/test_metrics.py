@@ -47,7 +47,7 @@ def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter
     none = np.zeros(3, np.int64)
     meter.started([early, late], now=10.5)
     meter.ran(Batch((np.zeros((6, 2)),), none, none, none, none == 0), seconds=1.0, compute_cpu=0.75, calls=1)
-    meter.settled([early, late], np.array([True, False, True]), now=12.0)
+    meter.settled([early, late], np.array([True, False, True]), now=12.0, calls=1)
     assert read(registry, "queue_seconds_count") == 3
     assert read(registry, "queue_seconds_sum") == pytest.approx(2 * 0.5 + 0.25)
     assert read(registry, "queue_seconds_bucket", le="0.25") == 1
@@ -57,6 +57,13 @@ def test_a_tick_is_observed_once_for_each_row(registry: CollectorRegistry, meter
     assert (read(registry, "batch_rows_count"), read(registry, "batch_rows_sum")) == (1, 3)
     assert (read(registry, "batch_tokens_count"), read(registry, "batch_tokens_sum")) == (1, 6)
     assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (2, 5)  # the second row was not applied
+
+
+def test_a_step_of_several_calls_counts_as_so_many(registry: CollectorRegistry, meter: LaneMeter) -> None:
+    texts = steps(Heard(), [(0, 0, [1, 2, 3, 4]), (1, 0, [1, 2, 3, 4])], now=10.0)
+    meter.settled([texts], np.array([True, True]), now=12.0, calls=4)
+    assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (8, 8)
+    assert (read(registry, "step_seconds_count"), read(registry, "step_seconds_sum")) == (8, pytest.approx(8 * 0.5))
 
 
 def test_a_step_that_takes_several_ticks_counts_once_and_each_of_its_batches_by_itself(

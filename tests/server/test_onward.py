@@ -9,13 +9,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headrace.errors import Overloaded
 from headrace.server.batch import Batch, Outcome
 from headrace.server.commands import Barrier, Generate, Leave, Mode, Open, Prompt, Sampling, Step
+from headrace.server.expiry import EXPIRY_INTERVAL
 from headrace.server.journal import Journal, NoJournal
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
-from headrace.server.onward import SECONDS
+from headrace.server.onward import PORTION, ROOM
 from headrace.server.steps import Answers, Array, Ending, Opened, Rows
 from headrace.spec import Cache, ModelSpec, Parity
 
@@ -78,7 +80,7 @@ class Script(SumEngine):
 class Walk:
     engine: Script
     slots: Rows
-    room: int = LONGEST
+    room: int = 10 * ROOM
     compute_cpu: float = 0.0
 
     def on(self, tokens: Rows) -> tuple[Array, ...] | None:
@@ -150,13 +152,19 @@ ASKED = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([PLAIN, ENDING]), st.lists(ASKED, min_size=1, max_size=3), st.none() | st.integers(1, 9))
+@given(
+    st.sampled_from([PLAIN, ENDING]),
+    st.lists(ASKED, min_size=1, max_size=3),
+    st.none() | st.integers(1, 9),
+    st.sampled_from([0.0, PORTION / 2]),
+)
 def test_texts_are_those_that_are_written_token_by_token(
-    spec: ModelSpec, commands: list[Generate], fails: int | None
+    spec: ModelSpec, commands: list[Generate], fails: int | None, seconds: float
 ) -> None:
-    """Also where a walk comes to nothing in the midst."""
+    """Also where a walk comes to nothing in the midst, and where it is told by portions."""
     onward, slow = Bench(spec), Bench(spec)
     onward.engine.fails, slow.engine.further = fails, False
+    onward.engine.before = lambda: setattr(onward.clock, "now", onward.clock.now + seconds)
     assert onward.write(*commands) == slow.write(*commands)
 
 
@@ -214,11 +222,47 @@ def test_a_caller_that_leaves_is_told_nothing_more() -> None:
     assert len(bench.told) == before and not len(bench.lane.state.sequences)
 
 
-def test_a_turn_ends_when_its_time_is_over() -> None:
+def test_a_turn_goes_on_while_it_tells_by_portions() -> None:
+    bench, command = begun()
+    told: list[int] = []
+
+    def before() -> None:
+        bench.clock.now += PORTION / 4
+        told.append(len(heard(bench.told, command.sink)[0].tokens))
+
+    bench.engine.before = before
+    bench.lane.tick()
+    assert len(bench.engine.walks) == 28 and told[:10] == [1, 1, 1, 1, 5, 5, 5, 5, 9, 9]
+
+
+def test_nothing_is_told_that_the_journal_has_not_taken() -> None:
+    journal = FlakyJournal()
+    bench, command = Bench(journal=journal), asked([1], most=30)
+    bench.ask(command)
+    bench.lane.tick()
+    bench.engine.before = lambda: setattr(bench.clock, "now", bench.clock.now + PORTION / 4)
+    bench.lane.tick()
+    (text,) = heard(bench.told, command.sink).values()
+    assert len(bench.engine.walks) == 4
+    assert len(text.tokens) == sum(int(record.lengths.sum()) for record in journal.records)  # the prompt has one
+
+
+def test_nobody_waits_for_the_next_look_for_idle_sequences() -> None:
     bench, _ = begun()
-    after(4, bench, lambda: setattr(bench.clock, "now", bench.clock.now + SECONDS))
+    after(4, bench, lambda: setattr(bench.clock, "now", bench.clock.now + EXPIRY_INTERVAL))
     bench.lane.tick()
     assert len(bench.engine.walks) == 4
+
+
+def test_cells_are_asked_for_as_the_texts_grow() -> None:
+    """There are cells for some more tokens of one text, but not for as many as it may have."""
+    long = PLAIN.model_copy(update={"longest": 3 * ROOM})
+    bench, command = Bench(long, replace(LIMITS, cache_bytes=CELL * 2 * ROOM)), asked([1], most=3 * ROOM)
+    bench.ask(command)
+    bench.finish()
+    (text,) = heard(bench.told, command.sink).values()
+    assert len(bench.engine.walks) == ROOM and len(text.tokens) == 2 * ROOM
+    assert isinstance(text.error, Overloaded)
 
 
 def test_a_text_whose_time_is_over_ends_within_one_call() -> None:
