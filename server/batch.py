@@ -77,8 +77,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """sound [rows]: whether the row ran and its new state is finite; compute_cpu: CPU seconds inside the runtime, in so
-    many calls of it, one behind the other."""
+    """sound [rows]: whether the row ran and its new state is finite; compute_cpu: CPU seconds inside the runtime;
+    calls: of it, by which each row went on."""
 
     outputs: Outputs
     sound: NDArray[np.bool_]

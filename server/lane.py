@@ -38,8 +38,7 @@ class Lane:
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
     `_answers` that are not sent, the work's rows, which have left the queue, `_handling`, a command half done, and
-    `_frames`, which came one after the other and are not handled yet. `_texts_due`: texts were asked for, or dropped;
-    `_began`: when this tick did.
+    `_frames`, which came one after the other and are not handled yet. `_texts_due`: texts were asked for, or dropped.
 
     reply: takes the answers of a tick; called by who has the lane, once for each tick.
     clock: monotonic seconds.
@@ -128,13 +127,14 @@ class Lane:
         for late in turn.late:
             self._answers += self.state.fail(late, too_late())
         self._work.rows = underway.enter(turn.run) if turn.long else turn.run
+        onward = self._onward(turn, began)
         if self._work.rows or underway:
-            told = self._work.run(began, self._onward(turn, began))  # which may send what there is so far
+            told = self._work.run(began, onward)  # which may send what there is so far
             self._answers += told
         self._work.rows = []
         self._write_on()
         self._send()
-        if turn.run:
+        if turn.run and onward is None:
             self.brief.ran(sum([piece.tokens for piece in turn.run]), self._clock() - began)
 
     def _onward(self, turn: Turn, began: float) -> Onward | None:

@@ -52,13 +52,13 @@ def _lifted(graph: onnx.GraphProto, values: Values) -> list[onnx.NodeProto]:
         names = set(used(node))
         if node.op_type == CONSTANT:
             constant |= set(node.output)
-        elif names & derived and names <= constant | derived and not outputs & set(node.output) and _steady(node):
+        elif names & derived and names <= constant | derived and not outputs & set(node.output) and steady(node):
             derived |= set(node.output)
             lifted.append(node)
     return lifted
 
 
-def _steady(node: onnx.NodeProto) -> bool:
+def steady(node: onnx.NodeProto) -> bool:
     """Whether the same lengths always give the same."""
     return node.domain in DEFAULT_DOMAINS and node.op_type not in RANDOM
 

@@ -32,10 +32,10 @@ class Model:
     alone: what all models of a server share, in which whoever posts is noted.
     """
 
-    def __init__(self, spec: ModelSpec, version: str, device: Device, gate: Gate, alone: Alone | None = None) -> None:
+    def __init__(self, spec: ModelSpec, version: str, device: Device, gate: Gate, alone: Alone) -> None:
         self.spec, self.version, self.device = spec, version, device
         self.lanes: tuple[Lane, ...] = ()
-        self._gate, self._alone = gate, alone or Alone()
+        self._gate, self._alone = gate, alone
         self._alone.gates.append(gate)
         self._lends = spec.stateful and not spec.caches and device == "CPU"
         self._next = 0

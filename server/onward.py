@@ -6,12 +6,13 @@ next tokens are chosen and the model is called with them at once, again and agai
 one call, so that whoever comes joins as soon as otherwise; so does a token that is more than a token, such as one that
 ends its text: it is left to the usual way.
 
-Those who read get their tokens by portions, then, of a few milliseconds each. They are told before what they are part
+Those who read get their tokens by portions. They are told before what they are part
 of is committed, for nobody can ask for them again: if that fails, so do the texts.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -23,6 +24,8 @@ from .state import State
 from .steps import Answers, Array, Outputs, Rows, Steps
 from .writing.ahead import Ahead
 from .writing.writers import Writers
+
+log = logging.getLogger(__name__)
 
 PORTION = 0.05
 """Seconds: whoever reads sees twenty portions of tokens a second."""
@@ -47,8 +50,8 @@ class Walk(Protocol):
         """CPU seconds inside the runtime so far."""
 
     def on(self, tokens: Rows) -> tuple[Array, ...] | None:
-        """The next token of each → each output [rows, ...], good until the next call; None if not all is sound: then
-        it is as if not called, and there is nothing more to be had."""
+        """The next token of each → each output [rows, ...], a copy; None if not all is sound. Raises whatever the
+        runtime raises. After both it is as if not called, and there is nothing more to be had."""
 
     def end(self) -> None:
         """No more calls come."""
@@ -76,9 +79,9 @@ class Onward:
         self.state.budget.shrink(steps.numbers, steps.positions + 1 + ahead.count)
         if not ahead.count:
             return steps, outcome
-        grown = _grown(steps, ahead.tokens)
+        grown, come = _grown(steps, ahead.tokens), _come(outcome, cells, 1 + ahead.count, walk.compute_cpu)
         self.state.sequences.expected[steps.numbers] += ahead.count  # last, for a step that fails takes all of it back
-        return grown, _come(outcome, cells, grown.lengths, walk.compute_cpu)
+        return grown, come
 
     def _walk(self, steps: Steps, ahead: Ahead, walk: Walk, cells: tuple[Array, ...]) -> tuple[Array, ...]:
         """The outputs of the last tokens, [rows, ...] each."""
@@ -91,7 +94,7 @@ class Onward:
                 if ahead.count % ROOM == 0 and not self._room(steps, ahead.count + min(ROOM, most - ahead.count)):
                     break
                 tokens = ahead.next(cells)
-                further = None if tokens is None else walk.on(tokens)
+                further = None if tokens is None else _on(walk, tokens)
                 if tokens is None or further is None:
                     break
                 ahead.take(tokens)
@@ -103,6 +106,14 @@ class Onward:
         return self.state.budget.grow_all(steps.numbers, steps.positions + 1 + further)
 
 
+def _on(walk: Walk, tokens: Rows) -> tuple[Array, ...] | None:
+    try:
+        return walk.on(tokens)
+    except Exception:  # the runtime's exceptions share no base but this; the next tick will find the guilty row
+        log.warning("the runtime refused %d rows that go on", len(tokens), exc_info=True)
+        return None
+
+
 def _grown(steps: Steps, further: Sequence[Rows]) -> Steps:
     """further: tokens [rows] of each call behind the first."""
     (first,) = steps.values
@@ -111,6 +122,7 @@ def _grown(steps: Steps, further: Sequence[Rows]) -> Steps:
     return replace(steps, lengths=lengths, values=(tokens.reshape(-1).astype(first.dtype, copy=False),))
 
 
-def _come(first: Outcome, cells: tuple[Array, ...], lengths: Rows, compute_cpu: float) -> Outcome:
-    outputs = Outputs(tuple([y.copy() for y in cells]), (False,) * len(cells), lengths)
-    return Outcome(outputs, first.sound, first.compute_cpu + compute_cpu, calls=int(lengths[0]))
+def _come(first: Outcome, cells: tuple[Array, ...], calls: int, compute_cpu: float) -> Outcome:
+    """cells [rows, ...]: of the last time step of each row."""
+    outputs = Outputs(cells, (False,) * len(cells), np.ones_like(first.outputs.lengths))
+    return Outcome(outputs, first.sound, first.compute_cpu + compute_cpu, calls)

@@ -96,5 +96,5 @@ def allowed(spec: ModelSpec, frame: Steps) -> bool:
     try:
         return values_fit(spec, frame)
     except Exception:
-        log.exception("a frame could not be checked with others")
+        log.exception("a frame could not be checked this way")
         return False

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,6 +54,10 @@ def used(node: onnx.NodeProto) -> Iterator[str]:
         for inner in (attribute.g, *attribute.graphs):
             yield from (name for node in inner.node for name in used(node))
             yield from (output.name for output in inner.output)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
 
 
 def _small(tensor: onnx.TensorProto) -> bool:

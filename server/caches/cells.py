@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from headrace.errors import ConfigurationError
 
+from ..prepared import KEPT
 from ..steps import Array
 from .kinds import BYTES, Kind, Layout
 
@@ -72,6 +73,8 @@ class Cells:
     def range(self, first: int, stop: int) -> list[tuple[Tensor, ort.OrtValue]]:
         """Each tensor, and its rows from `first` to `stop` as the runtime takes them, in place; ranges recur."""
         if (first, stop) not in self._ranges:
+            if len(self._ranges) == KEPT:
+                self._ranges.clear()
             rows = [(tensor, tensor.cells[first:stop]) for tensor in self.tensors]
             self._ranges[first, stop] = [(t, ort.OrtValue.ortvalue_from_numpy(cells)) for t, cells in rows]
         return self._ranges[first, stop]

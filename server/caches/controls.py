@@ -67,7 +67,7 @@ class Span:
         return int(self.asked.sum())
 
     @property
-    def late(self) -> NDArray[np.bool_]:
+    def asked_chunks(self) -> NDArray[np.bool_]:
         """[chunks] whether anything of them is asked for."""
         return self.asked[self.singles :] > 0
 
@@ -80,10 +80,10 @@ class Span:
 
     def given(self) -> Parts:
         rows, chunks = (self.stop - self.first,), len(self.lengths) - self.singles
-        asked, late = int(self.asked[: self.singles].sum()), int(self.late.sum())
+        asked, behind = int(self.asked[: self.singles].sum()), int(self.asked_chunks.sum())
         names: list[tuple[str, tuple[int, ...]]] = [(name, (len(self.lengths),)) for name in self.counts]
         names += [(QUERIES, (*rows, 1)), (NEW, (*rows, 1)), (SINGLES, (self.singles,)), (LOW, (chunks, 2))]
-        names += [(of_asked(SINGLES), (asked,)), (of_asked(LOW), (late, 2))]
+        names += [(of_asked(SINGLES), (asked,)), (of_asked(LOW), (behind, 2))]
         parts: list[tuple[str, Place]]
         parts = [(name, (np.dtype(np.int64), shape)) for name, shape in names]
         for number, kind in enumerate(self.layout.kinds):
@@ -95,7 +95,7 @@ class Span:
         small: np.dtype[np.generic] = np.dtype(np.int32)
         rows, chunks, tokens = self.stop - self.first, len(self.lengths) - self.singles, int(self.lengths.sum())
         parts = {"last": (small, (rows,)), "total": (small, ()), "high": (whole, (chunks, 2))}
-        parts[of_asked("high")] = (whole, (int(self.late.sum()), 2))
+        parts[of_asked("high")] = (whole, (int(self.asked_chunks.sum()), 2))
         if kind.filled:
             return parts | {"own": (whole, (rows, kind.heads, 1))}
         return parts | {"cells": (whole, (tokens - self.singles, kind.heads, 3)), "place": (whole, (tokens,))}
@@ -105,7 +105,7 @@ class Span:
         idle = np.array([0 if self.dense else self.stop - self.first, 1])
         fixed = {IDLE: idle, TURNS: turns, ASKED: spans(ends - self.asked, self.asked)}
         chunks = np.arange(self.singles, len(ends))
-        for told, count, which in ((str, self.lengths, chunks), (of_asked, self.asked, chunks[self.late])):
+        for told, count, which in ((str, self.lengths, chunks), (of_asked, self.asked, chunks[self.asked_chunks])):
             fixed |= {told(BEGIN): (ends - count)[which, None], told(END): ends[which, None]}
         return fixed
 
@@ -156,7 +156,7 @@ def _chunks(into: Mapping[str, Array], number: int, span: Span, rows: Rows, ends
     low, high = into[LOW], into[of_kind(number, "high")]
     low[:, 0], low[:, 1] = rows, 0
     high[:, 0], high[:, 1] = rows + 1, ends
-    into[of_asked(LOW)][:], into[of_asked(of_kind(number, "high"))][:] = low[span.late], high[span.late]
+    into[of_asked(LOW)][:], into[of_asked(of_kind(number, "high"))][:] = low[span.asked_chunks], high[span.asked_chunks]
     if not span.layout.kinds[number].filled:
         cells = into[of_kind(number, "cells")]  # [tokens of chunks, heads, 3]
         cells[..., 0] = np.repeat(rows, span.lengths[span.singles :])[:, None]

@@ -7,7 +7,6 @@ other for all ticks. Each has the weights.
 from __future__ import annotations
 
 import mmap
-import time
 
 import numpy as np
 import onnx
@@ -36,7 +35,7 @@ from .residents import Residents, extent
 from .rewrite import rewritten
 from .singles import Range, tell
 from .start import Starter
-from .tail import shortened
+from .tail import shorten
 from .walk import Walk
 
 
@@ -72,9 +71,9 @@ class CachedEngine:
         self._counts = spec.counts
         self._layout = layout(spec, mmap.PAGESIZE)
         wrapped = with_arenas(model, spec)
-        short = shortened(wrapped.model, self._layout, spec.outputs)
-        graphs = [rewritten(short, self._layout), dense(wrapped.model, self._layout)]
-        self._session, self._dense = (session(graph, device, threads) for graph in graphs)
+        self._dense = session(dense(wrapped.model, self._layout), device, threads)
+        shorten(wrapped.model, self._layout, spec.outputs)
+        self._session = session(rewritten(wrapped.model, self._layout), device, threads)
         self._arenas = {piece: arena(piece, slots + 1, device) for piece in wrapped.pieces}
         self._copies = Copies(wrapped.pieces, self._arenas, device)
         self._watch = Watch(session(reader(wrapped.pieces), device, 1), self._arenas) if wrapped.sums else None
@@ -100,9 +99,7 @@ class CachedEngine:
             rows = self._sorted(batch, batch.grown)
             runs, call = self._ready(rows, *extent(rows.rows))
             self._last = (call, rows) if runs is self._dense else None
-            began = time.thread_time()
-            runs.run_with_iobinding(call.binding)
-            took = time.thread_time() - began
+            took = call.run(runs)
         except Exception as error:  # the runtime's exceptions share no base but this
             self._residents.failed(*batch.grown)
             raise ModelFailed(

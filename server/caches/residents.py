@@ -118,7 +118,8 @@ class Residents:
         """[numbers] bytes of their cells in use."""
         places, used = self.places, np.zeros(len(numbers), np.int64)
         for k, kind in enumerate(self._layout.kinds):
-            count = places.filled[numbers] if kind.filled else np.maximum(places.held - places.base[k], 0)[numbers]
+            grown = places.held[numbers] - places.base[k, numbers]
+            count = places.filled[numbers] if kind.filled else np.maximum(grown, 0)
             used += count * (kind.cell_bytes * self._layout.of.count(k))
         return used
 
@@ -217,8 +218,7 @@ class Residents:
 
     def _bytes_of(self, number: int) -> int:
         """Of its cells in use."""
-        counts = self._counts(number, int(self.places.held[number]))
-        return sum(counts[kind] * self._layout.kinds[kind].cell_bytes for kind in self._layout.of)
+        return int(self._used(np.array([number]))[0])
 
 
 def _size(parked: Parked | None) -> int:

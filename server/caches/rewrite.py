@@ -22,6 +22,7 @@ from onnx import TensorProto, helper
 
 from headrace.errors import ConfigurationError
 
+from ..values import attributes
 from .kinds import Layout
 from .nodes import Nodes
 
@@ -138,7 +139,7 @@ def made(
 
 
 def _about(node: onnx.NodeProto, layout: Layout, names: Sequence[str]) -> Node:
-    about = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    about = attributes(node)
     name = about["cache"].decode()
     if node.op_type not in (CACHED, CROSS) or name not in names:
         raise ConfigurationError(f"the graph has a node {node.op_type} of a cache {name}, which its spec does not know")

@@ -21,22 +21,26 @@ from headrace.spec import Output
 from ..values import Values, used
 from .kinds import Layout
 from .nodes import Nodes
-from .rewrite import ASKED_ALONE, found, made, typed
+from .rewrite import ASKED_ALONE, found, typed
 from .tokenwise import TOKENS, Known
 
 ASKED = "headrace:asked"
 """[asked] int64: the tokens whose outputs are asked for, at least one."""
 
 
-def shortened(model: onnx.ModelProto, layout: Layout, outputs: Sequence[Output]) -> onnx.ModelProto:
-    """model: with neutral nodes; of `outputs` those with a time axis are [tokens, ...] → the same model with ASKED, in
-    which they are [asked, ...]. Raises ConfigurationError if its nodes are not those of the layout's caches."""
+def shorten(model: onnx.ModelProto, layout: Layout, outputs: Sequence[Output]) -> None:
+    """model: with neutral nodes; of `outputs` those with a time axis are [tokens, ...]. It is changed in place, for a
+    copy has all weights: it takes ASKED then, and they are [asked, ...]. Raises ConfigurationError if its nodes are not
+    those of the layout's caches."""
     graph, timed = model.graph, {output.name for output in outputs if output.time}
     known = Known.of(graph, Values.of(model, list(_attended(model, layout))))
-    nodes = _cut(graph, known, timed, found(model, layout).keys())
-    given = [*graph.input, typed(ASKED, TensorProto.INT64, ["asked"])]
-    shorter = [_shorter(each) if each.name in timed else each for each in graph.output]
-    return made(model, nodes, nodes.nodes, given, shorter)
+    cut = _cut(graph, known, timed, found(model, layout).keys())
+    del graph.node[:]
+    graph.node.extend(cut.nodes)
+    graph.input.append(typed(ASKED, TensorProto.INT64, ["asked"]))
+    for output in graph.output:
+        if output.name in timed:
+            output.type.tensor_type.shape.dim[0].dim_param = "asked"
 
 
 def _cut(graph: onnx.GraphProto, known: Known, timed: Set[str], attended: Set[str]) -> Nodes:
@@ -80,10 +84,10 @@ def _asked_alone(node: onnx.NodeProto, names: Set[str]) -> onnx.NodeProto:
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
     """A copy, its inner graphs' names too."""
-    made = onnx.NodeProto()
-    made.CopyFrom(node)
-    _rename(made, names)
-    return made
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    _rename(copy, names)
+    return copy
 
 
 def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
@@ -95,10 +99,3 @@ def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
                 _rename(each, names)
             for output in inner.output:
                 output.name = names.get(output.name, output.name)
-
-
-def _shorter(output: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    shorter = onnx.ValueInfoProto()
-    shorter.CopyFrom(output)
-    shorter.type.tensor_type.shape.dim[0].dim_param = "asked"
-    return shorter

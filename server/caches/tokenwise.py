@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import onnx
-from onnx import helper
 
-from ..maps import CONSTANT, DEFAULT_DOMAINS, RANDOM
-from ..values import Values, used
+from ..maps import CONSTANT, DEFAULT_DOMAINS, steady
+from ..values import Values, attributes, used
 
 TOKENS = "tokens"
 """The name of the token axis in every graph (spec.Signature)."""
@@ -42,7 +40,8 @@ class Known:
         initial = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer if tensor.name not in given}
         constants = set(initial)
         for node in graph.node:
-            if _steady(node) and constants.issuperset(used(node)):
+            named = node.op_type == CONSTANT or any(node.input)
+            if named and steady(node) and constants.issuperset(used(node)):
                 constants.update(node.output)
         return cls(values, frozenset(constants), initial)
 
@@ -92,15 +91,6 @@ class Known:
 
 
 Rule = Callable[[Known, onnx.NodeProto], bool]
-
-
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {each.name: helper.get_attribute_value(each) for each in node.attribute}
-
-
-def _steady(node: onnx.NodeProto) -> bool:
-    named = node.op_type == CONSTANT or any(node.input)
-    return named and node.domain in DEFAULT_DOMAINS and node.op_type not in RANDOM
 
 
 def _each_cell(known: Known, node: onnx.NodeProto) -> bool:

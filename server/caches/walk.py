@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,8 +18,6 @@ from .kinds import Layout
 from .order import Sorted, back
 from .residents import Residents
 from .rewrite import of_kind
-
-log = logging.getLogger(__name__)
 
 
 class Walk:
@@ -60,20 +56,12 @@ class Walk:
         return f"Walk(rows={len(self._rows.rows)}, room={self.room})"
 
     def on(self, tokens: Rows) -> tuple[Array, ...] | None:
-        """As `onward.Walk.on`. After None there is nothing more to be had."""
+        """As `onward.Walk.on`."""
         self._advance(tokens)
-        try:
-            began = time.thread_time()
-            self._session.run_with_iobinding(self._call.binding)
-            self.compute_cpu += time.thread_time() - began
-        except Exception:  # the runtime's exceptions share no base but this; the next tick will find the guilty row
-            log.warning("the runtime refused %d rows that go on", len(tokens), exc_info=True)
-            return None
+        self.compute_cpu += self._call.run(self._session)
         if not all(math.isfinite(np.add.reduce(sums)) for sums in self._sums):
             return None
         self._came += 1
-        if self._rows.order is None:
-            return self._outputs
         return tuple([back(y, self._rows, timed=t) for y, t in zip(self._outputs, self._timed, strict=True)])
 
     def end(self) -> None:

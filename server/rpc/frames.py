@@ -81,7 +81,7 @@ def read_steps(steps: pb.Steps, columns: Columns, spec: ModelSpec, sink: Sink, n
         names = ", ".join(i.name for i in spec.inputs)
         raise InvalidInput(f"{spec.name} takes {len(spec.inputs)} inputs ({names}), the frame has {len(steps.values)}")
     tokens, rows = columns.tokens, len(keys)
-    cells = steps.values[:]  # a list ends without the error in words with which protobuf ends a loop
+    cells = steps.values[:]  # a list, for a repeated field ends its loops by an IndexError, with words
     values = tuple([read_values(each, given, tokens) for each, given in zip(cells, spec.inputs, strict=True)])
     deadlines = _deadlines(steps, rows, now)
     return Steps(sink, keys, no_numbers(rows), positions, lengths, acked, deadlines, now, values)

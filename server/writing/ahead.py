@@ -10,9 +10,10 @@ from ..steps import Array, Rows, holds
 from .outbox import Outbox
 from .philox import uniforms
 from .sampling import Floats, choose_by
-from .stops import Told
+from .stops import Tail, Told
 from .symbols import Symbols
 from .table import Table
+from .texts import Text
 
 DRAWN = 16
 """Tokens for which numbers are drawn at once."""
@@ -35,7 +36,8 @@ class Ahead:
         self._likeliest = bool(((self._how.temperature == 0) & (self._how.penalty == 1)).all())
         self._places = np.arange(len(rows))
         self._drawn: Floats = np.zeros((len(rows), DRAWN))
-        self._tails = [(at, row) for at, row in enumerate(rows.tolist()) if table.text(row).tail is not None]
+        self._texts = [table.text(row) for row in rows.tolist()]
+        self._tails = [(at, text, text.tail) for at, text in enumerate(self._texts) if text.tail is not None]
         self.most = int(min(table.left[rows].min() - 1, longest - self._positions.max()))
         self.tokens: list[Rows] = []
         self._told = 0
@@ -54,7 +56,7 @@ class Ahead:
         if tokens is None:
             return None
         ends = self._end >= 0 and np.count_nonzero(tokens == self._end)
-        return None if ends or not all(self._plain(at, row, tokens) for at, row in self._tails) else tokens
+        return None if ends or not all(self._passes(*tail, tokens) for tail in self._tails) else tokens
 
     def take(self, tokens: Rows) -> None:
         """The model has run with them."""
@@ -68,8 +70,7 @@ class Ahead:
         if not fresh:
             return
         self._table.written(self._rows, len(fresh), now)
-        for row, tokens in zip(self._rows.tolist(), np.stack(fresh, axis=1).tolist(), strict=True):
-            text = self._table.text(row)
+        for text, tokens in zip(self._texts, np.stack(fresh, axis=1).tolist(), strict=True):
             added = [self._symbols.of(token, goes_on=place > 0 or text.goes_on) for place, token in enumerate(tokens)]
             text.goes_on = True
             to.add(text.sink, text.key, Told(tuple(tokens), "".join(added)), None)
@@ -93,7 +94,5 @@ class Ahead:
         numbers: Floats = self._drawn[:, place]
         return numbers
 
-    def _plain(self, at: int, row: int, tokens: Rows) -> bool:
-        text = self._table.text(row)
-        symbol = self._symbols.of(int(tokens[at]), goes_on=text.goes_on or self.count > 0)
-        return text.tail is None or text.tail.passes(symbol)
+    def _passes(self, at: int, text: Text, tail: Tail, tokens: Rows) -> bool:
+        return tail.passes(self._symbols.of(int(tokens[at]), goes_on=text.goes_on or self.count > 0))

@@ -31,10 +31,10 @@ class BadMeter:
     def started(self, pieces: Sequence[Steps], now: float) -> None:
         raise RuntimeError("no figures (scripted)")
 
-    def ran(self, batch: Batch, seconds: float, compute_cpu: float) -> None:
+    def ran(self, batch: Batch, seconds: float, compute_cpu: float, calls: int) -> None:
         raise RuntimeError("no figures (scripted)")
 
-    def settled(self, pieces: Sequence[Steps], sound: np.ndarray, now: float) -> None:
+    def settled(self, pieces: Sequence[Steps], sound: np.ndarray, now: float, calls: int) -> None:
         raise RuntimeError("no figures (scripted)")
 
     def answered(self, answers: Answers) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from headrace.errors import Overloaded, Unavailable, UnknownModel
-from headrace.server.alone import BRIEF, Brief
+from headrace.server.alone import BRIEF, Alone, Brief
 from headrace.server.commands import Close, Command, Leave, Mode, Open, Step
 from headrace.server.device import Device
 from headrace.server.gate import Gate
@@ -36,7 +36,7 @@ class PostedLane:
 
 
 def served(*lanes: PostedLane, version: str = "1", most: int = 4) -> Model:
-    model = Model(SUM, version, "CPU", Gate(most, "here"))
+    model = Model(SUM, version, "CPU", Gate(most, "here"), Alone())
     model.lanes = lanes
     return model
 
@@ -69,7 +69,7 @@ def test_all_forks_of_a_sequence_live_in_its_lane() -> None:
 def test_a_live_sequence_stays_with_its_version() -> None:
     clock = Clock()
     lanes = [sum_lane(clock) for _ in range(2)]
-    old, new = (Model(SUM, version, "CPU", Gate(4, "here")) for version in "12")
+    old, new = (Model(SUM, version, "CPU", Gate(4, "here"), Alone()) for version in "12")
     for model, lane in zip((old, new), lanes, strict=True):
         model.lanes = (lane,)
     lanes[0].post(Open(Heard(), 1, ("", "a"), Mode.FRESH, 1))
@@ -124,7 +124,7 @@ def test_a_broken_lane_makes_a_server_unready() -> None:
 
 
 def test_stateless_models_have_no_say_in_versions() -> None:
-    model = Model(STATELESS_SUM, "1", "CPU", Gate(1, "here"))
+    model = Model(STATELESS_SUM, "1", "CPU", Gate(1, "here"), Alone())
     assert Models([model]).find_for("stateless-sum", "", ("", "")) is model
 
 
@@ -140,7 +140,7 @@ def test_stateless_models_have_no_say_in_versions() -> None:
 def test_who_is_alone_lends_his_thread_to_a_quick_lane_with_states(
     spec: ModelSpec, device: Device, seconds: float, expected: bool
 ) -> None:
-    lane, model, client = PostedLane(), Model(spec, "1", device, Gate(4, "here")), Heard()
+    lane, model, client = PostedLane(), Model(spec, "1", device, Gate(4, "here"), Alone()), Heard()
     lane.brief.ran(1, seconds)
     first, later = (Step(steps(client, [(1, position, [1])], now=1.0 + position)) for position in range(2))
     model.submit(lane, first)

@@ -43,7 +43,8 @@ LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=600.0, part=4, few=0)
 
 @dataclass
 class Script(SumEngine):
-    """Writes by `logits_of`. walks: rows of each further call; before: called ahead of each; fails: the one to give up.
+    """Writes by `logits_of`. walks: rows of each further call; before: called ahead of each; fails: the one to give up,
+    by an exception if it `raises`.
 
     tokens: of each sequence, as far as the engine was told; what is not committed may be told again.
     """
@@ -52,6 +53,7 @@ class Script(SumEngine):
     walks: list[int] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
     fails: int | None = None
+    raises: bool = False
     further: bool = True
     last: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -66,6 +68,10 @@ class Script(SumEngine):
             cells += [self.add(int(number), known, token) for token in tokens.tolist()]
         outputs = batch.outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True))
         return Outcome(outputs, batch.lengths > 0)
+
+    def fail(self) -> None:
+        if self.raises:
+            raise RuntimeError("refused (scripted)")
 
     def add(self, number: int, known: list[int], token: int) -> np.ndarray:
         known.append(token)
@@ -88,7 +94,7 @@ class Walk:
         engine.before()
         engine.walks.append(len(tokens))
         if engine.fails == len(engine.walks):
-            return None
+            return engine.fail()
         pairs = zip(engine.last.tolist(), tokens.tolist(), strict=True)
         cells = [engine.add(number, engine.tokens[number], token) for number, token in pairs]
         return np.zeros(len(cells), np.float32), np.stack(cells)
@@ -156,14 +162,15 @@ ASKED = st.builds(
     st.sampled_from([PLAIN, ENDING]),
     st.lists(ASKED, min_size=1, max_size=3),
     st.none() | st.integers(1, 9),
+    st.booleans(),
     st.sampled_from([0.0, PORTION / 2]),
 )
 def test_texts_are_those_that_are_written_token_by_token(
-    spec: ModelSpec, commands: list[Generate], fails: int | None, seconds: float
+    spec: ModelSpec, commands: list[Generate], fails: int | None, raises: bool, seconds: float
 ) -> None:
     """Also where a walk comes to nothing in the midst, and where it is told by portions."""
     onward, slow = Bench(spec), Bench(spec)
-    onward.engine.fails, slow.engine.further = fails, False
+    onward.engine.fails, onward.engine.raises, slow.engine.further = fails, raises, False
     onward.engine.before = lambda: setattr(onward.clock, "now", onward.clock.now + seconds)
     assert onward.write(*commands) == slow.write(*commands)
 
@@ -357,7 +364,7 @@ class CarriedWalk(Walk):
         assert isinstance(engine, Carried)
         engine.walks.append(len(tokens))
         if engine.fails == len(engine.walks):
-            return None
+            return engine.fail()
         triples = zip(self.slots.tolist(), self.spare.tolist(), tokens.tolist(), strict=True)
         cells = [engine.follow(engine.held[here], there, [token])[0] for here, there, token in triples]
         self.slots, self.spare = self.spare, self.slots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from headrace.server.caches.kinds import Layout, layout
 from headrace.server.caches.rewrite import ASKED_ALONE, rewritten
-from headrace.server.caches.tail import ASKED, shortened
+from headrace.server.caches.tail import ASKED, shorten
 from headrace.spec import ModelSpec, Output
 
 from ...export.decoders import decoder, decoder_graph, translator, translator_graph
@@ -62,6 +63,14 @@ def graph(nodes: list[onnx.NodeProto]) -> tuple[onnx.ModelProto, list[Output]]:
         ir_version=10,
     )
     return model, timed + whole
+
+
+def shortened(model: onnx.ModelProto, of: Layout, outputs: Sequence[Output]) -> onnx.ModelProto:
+    """A copy."""
+    short = onnx.ModelProto()
+    short.CopyFrom(model)
+    shorten(short, of, outputs)
+    return short
 
 
 def tail(model: onnx.ModelProto) -> list[str]:

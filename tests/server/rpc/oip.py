@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 
 from headrace.protos import inference_pb2 as pb
-from headrace.server.alone import Brief
+from headrace.server.alone import Alone, Brief
 from headrace.server.commands import Command, Leave, NamedSteps, Step
 from headrace.server.gate import Gate
 from headrace.server.models import Model, Models
@@ -85,7 +85,7 @@ def echo(steps: Steps) -> Answers:
 
 def served(spec: ModelSpec, *lanes: Any, queued: int = 1000, version: str = "1") -> Model:
     """A model of these lanes, which answer through it."""
-    model = Model(spec, version, "CPU", Gate(queued, "for this model"))
+    model = Model(spec, version, "CPU", Gate(queued, "for this model"), Alone())
     model.lanes = lanes
     for lane in lanes:
         lane.deliver = model.deliver

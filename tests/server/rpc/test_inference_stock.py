@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from headrace.protos import inference_pb2 as pb
+from headrace.server.alone import Alone
 from headrace.server.gate import Gate
 from headrace.server.journal import NoJournal
 from headrace.server.lane import Lane
@@ -52,7 +53,7 @@ async def talk() -> Any:
 
 def running(spec: ModelSpec) -> Model:
     """A model with one lane on its own thread."""
-    loop, model = asyncio.get_running_loop(), Model(spec, "1", "CPU", Gate(1000, "for this model"))
+    loop, model = asyncio.get_running_loop(), Model(spec, "1", "CPU", Gate(1000, "for this model"), Alone())
     limits = Limits(rows=4, tokens=64, sequences=8, idle=60.0)
     lane = Lane(
         spec,

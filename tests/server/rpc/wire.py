@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 
 from headrace.protos import sequences_pb2 as pb
+from headrace.server.alone import Alone
 from headrace.server.device import Device
 from headrace.server.gate import Gate
 from headrace.server.journal import NoJournal
@@ -106,7 +107,7 @@ def model(
     lanes: int = 1,
 ) -> Model:
     """A model in numpy with running lanes."""
-    loop, made = asyncio.get_running_loop(), Model(spec, version, DEVICE, Gate(queued, "here"))
+    loop, made = asyncio.get_running_loop(), Model(spec, version, DEVICE, Gate(queued, "here"), Alone())
     limits = Limits(rows=8, tokens=64, sequences=32)
     made.lanes = tuple(
         Lane(
