@@ -1,4 +1,4 @@
-"""A lane: one thread that owns one engine and the state of its sequences. Decide, run, commit, reply."""
+"""A lane: one engine and the state of its sequences, which one thread at a time drives. Decide, run, commit, reply."""
 
 from __future__ import annotations
 
