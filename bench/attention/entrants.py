@@ -14,6 +14,7 @@ import numpy as np
 
 from ..decoder import NAME, decoder, reference_decoder
 from ..peers.environment import Environment
+from ..peers.peer import Obtainable
 from ..server import serving
 from ..site import Site
 from . import genai_model
@@ -47,15 +48,8 @@ class Made:
         return made
 
 
-class Entrant(Protocol):
-    """name: as the results call it."""
-
-    @property
-    def name(self) -> str: ...
-
-    def make(self) -> str:
-        """Gets it, where it is not there yet, and tells its versions. Raises Missing."""
-        ...
+class Entrant(Obtainable, Protocol):
+    """What generates."""
 
     def start(self, made: Made, log: Path) -> AbstractContextManager[Worker]:
         """Its worker, while the block runs, on the cores of the caller unless it says otherwise."""

@@ -26,7 +26,7 @@ class Setting:
     options: dict[str, str] = field(default_factory=dict)
 
 
-class Made(Protocol):
+class Obtainable(Protocol):
     """Whatever has to be got before it can be measured. name: as the results call it."""
 
     @property
@@ -37,7 +37,7 @@ class Made(Protocol):
         ...
 
 
-def had(wanted: Sequence[Made]) -> tuple[dict[str, str], dict[str, str]]:
+def had(wanted: Sequence[Obtainable]) -> tuple[dict[str, str], dict[str, str]]:
     """The versions of those that can be had, and the reasons of the others."""
     versions, missing = dict[str, str](), dict[str, str]()
     for each in wanted:
@@ -48,18 +48,11 @@ def had(wanted: Sequence[Made]) -> tuple[dict[str, str], dict[str, str]]:
     return versions, missing
 
 
-class Peer(Protocol):
-    """name: as the results call it. settings: those that are tried, the best of which is kept."""
-
-    @property
-    def name(self) -> str: ...
+class Peer(Obtainable, Protocol):
+    """settings: those that are tried, the best of which is kept."""
 
     @property
     def settings(self) -> Sequence[Setting]: ...
-
-    def make(self) -> str:
-        """Gets it, where it is not there yet, and tells its versions. Raises Missing."""
-        ...
 
     def serve(self, model: Path, spec: ModelSpec, setting: Setting) -> AbstractContextManager[Running]:
         """Serves an .onnx on loopback while the block runs, on the cores of the caller. Raises RuntimeError if it does
