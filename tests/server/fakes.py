@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headrace.errors import ModelFailed
 from headrace.ragged import starts
 from headrace.server.batch import Batch, Outcome
-from headrace.server.commands import NamedSteps
+from headrace.server.commands import Command, NamedSteps
 from headrace.server.journal import Journal, NoJournal, Record
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
@@ -145,6 +145,13 @@ def sum_lane(
     engine = engine or SumEngine(limits.slots)
     meter = meter or LaneMeter((spec.name, "1", "0"))
     return Lane(spec, "1", engine, journal or NoJournal(), meter, limits, deliver, clock)
+
+
+def admit(lane: Lane, *commands: Command) -> None:
+    """They are handled, and whatever was posted before; nothing runs."""
+    for command in commands:
+        lane.post(command)
+    assert lane.admit(wait=False)
 
 
 def named_row(row: Steps, name: str, *, tenant: str = "", start: bool = False, end: bool = False) -> NamedSteps:

@@ -23,7 +23,7 @@ from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, Closed, Failed, Opened, Stepped
 from headrace.spec import Cache, Input, ModelSpec, Start
 
-from .fakes import CUT_SUM, Clock, Heard, SumEngine, steps, sum_lane
+from .fakes import CUT_SUM, Clock, Heard, SumEngine, admit, steps, sum_lane
 
 LONGEST = 12
 GROWS, READ = Cache(name="grows", heads=1, width=2), Cache(name="read", heads=1, width=1, filled=True)
@@ -50,9 +50,7 @@ class Bench:
         self.lane: Lane = sum_lane(Clock(), spec=self.spec, engine=self.engine, limits=self.limits)
 
     def post(self, *commands: Command) -> None:
-        for command in commands:
-            self.lane.post(command)
-        self.lane.admit(wait=False)
+        admit(self.lane, *commands)
 
     def open(self, *keys: int, source: list[int] | None = None) -> None:
         self.post(*(opening(self.sink, key, source) for key in keys))

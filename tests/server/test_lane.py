@@ -25,7 +25,7 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, NEXT, Closed, Failed, Opened, Stepped, Steps
 
-from .fakes import STATELESS_SUM, Clock, FlakyJournal, Heard, SumEngine, named_row, steps, sum_lane
+from .fakes import STATELESS_SUM, Clock, FlakyJournal, Heard, SumEngine, admit, named_row, steps, sum_lane
 
 
 @dataclass
@@ -43,9 +43,7 @@ class Bench:
             self.lane.tick()
 
     def admit(self, *commands: Command) -> None:
-        for command in commands:
-            self.lane.post(command)
-        assert self.lane.admit(wait=False)
+        admit(self.lane, *commands)
 
     def open(
         self, key: int = 1, name: str = "a", mode: Mode = Mode.FRESH, incarnation: int = 7, sink: Heard | None = None

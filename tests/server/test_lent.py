@@ -11,7 +11,7 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, Failed, Opened, Stepped
 
-from .fakes import CUT_SUM, Clock, FlakyJournal, Heard, SumEngine, steps, sum_lane
+from .fakes import CUT_SUM, Clock, FlakyJournal, Heard, SumEngine, admit, steps, sum_lane
 from .test_lane_faults import LIMITS, LyingEngine, Ringing, handled, opening, row, running, unavailable
 
 #: Steps of one sequence.
@@ -20,9 +20,7 @@ COUNT = 100
 
 def opened(lane: Lane, client: Heard, *keys: int) -> None:
     """Nobody has the lane then: its thread has not begun."""
-    for key in keys:
-        lane.post(opening(client, key))
-    lane.admit(wait=False)
+    admit(lane, *(opening(client, key) for key in keys))
     assert [type(answer) for answer in client.take()] == [Opened] * len(keys)
 
 
@@ -70,8 +68,7 @@ def test_what_is_left_behind_the_turn_is_the_threads() -> None:
     """A long step has parts, of which a turn runs one."""
     client = Ringing()
     lane = sum_lane(Clock(), spec=CUT_SUM, limits=Limits(rows=4, tokens=64, sequences=8, idle=60.0, part=1, few=0))
-    lane.post(opening(client))
-    lane.admit(wait=False)
+    admit(lane, opening(client))
     lane.lend(Step(steps(client, [(1, 0, [1.0] * 4)])))
     assert not client.told.is_set() and lane.state.underway
     with running(lane):

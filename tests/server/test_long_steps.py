@@ -15,7 +15,7 @@ from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, Closed, Failed, Opened, Stepped
 from headrace.spec import Chunk, ModelSpec
 
-from .fakes import CUT_SUM, STATELESS_SUM, SUM, Clock, FlakyJournal, Heard, SumEngine, named_row, steps, sum_lane
+from .fakes import CUT_SUM, STATELESS_SUM, SUM, Clock, FlakyJournal, Heard, SumEngine, admit, named_row, steps, sum_lane
 
 LIMITS = Limits(rows=3, tokens=64, sequences=8, idle=60.0, part=2, few=0)
 LONG = [1.0, 1, 1, 1, 1]  # three ticks
@@ -39,9 +39,7 @@ class Bench:
         self.two.take()
 
     def post(self, *commands: Command) -> None:
-        for command in commands:
-            self.lane.post(command)
-        self.lane.admit(wait=False)
+        admit(self.lane, *commands)
 
     def send(self, sink: Heard, *rows: tuple[int, int, list[float]], deadline: float = np.inf) -> None:
         self.post(Step(steps(sink, rows, acked=[0] * len(rows), deadline=deadline)))
@@ -114,13 +112,9 @@ def test_places_that_become_free_are_taken_at_once() -> None:
 def test_few_rows_have_longer_parts() -> None:
     engine, client = SumEngine(20), Heard()
     lane = sum_lane(Clock(), spec=CUT_SUM, engine=engine, limits=replace(LIMITS, few=8))
-    for key in (1, 2):
-        lane.post(opening(client, key))
-    lane.post(Step(steps(client, [(1, 0, [1.0] * 12)])))
-    lane.admit(wait=False)
+    admit(lane, opening(client, 1), opening(client, 2), Step(steps(client, [(1, 0, [1.0] * 12)])))
     lane.tick()
-    lane.post(Step(steps(client, [(2, 0, [1])])))
-    lane.admit(wait=False)
+    admit(lane, Step(steps(client, [(2, 0, [1])])))
     lane.tick()
     assert [batch.lengths.tolist() for batch in engine.batches] == [[8], [1, 4]]
     assert [len(a.keys) for a in client.take() if isinstance(a, Stepped)] == [1, 1] and not lane.state.busy
@@ -301,9 +295,7 @@ def test_a_step_whose_outputs_find_no_memory_fails_and_the_lane_goes_on() -> Non
     spec = CUT_SUM.model_copy(update={"outputs": (vast, CUT_SUM.outputs[1])})
     lane, client = sum_lane(Clock(), spec=spec, limits=LIMITS), Heard()
     free = len(lane.state.slots)
-    for command in (opening(client, 1), Step(steps(client, [(1, 0, LONG)], acked=[NEVER_AGAIN]))):
-        lane.post(command)
-    lane.admit(wait=False)
+    admit(lane, opening(client, 1), Step(steps(client, [(1, 0, LONG)], acked=[NEVER_AGAIN])))
     lane.tick()
     assert errors(client) == [ModelFailed]
     assert len(lane.state.slots) == free and not lane.state.busy
@@ -322,8 +314,6 @@ def test_a_step_whose_outputs_find_no_memory_fails_and_the_lane_goes_on() -> Non
 def test_what_may_not_be_cut_runs_whole(spec: ModelSpec) -> None:
     engine, client = SumEngine(LIMITS.slots), Heard()
     lane = sum_lane(Clock(), spec=spec, engine=engine, limits=LIMITS)
-    lane.post(Open(client, 1, ("", "a"), Mode.FRESH, 7))
-    lane.post(Step(steps(client, [(1, 0, LONG)])))
-    lane.admit(wait=False)
+    admit(lane, Open(client, 1, ("", "a"), Mode.FRESH, 7), Step(steps(client, [(1, 0, LONG)])))
     lane.tick()
     assert [batch.lengths.tolist() for batch in engine.batches] == [[5]] and not lane.state.busy

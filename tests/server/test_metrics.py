@@ -14,7 +14,7 @@ from headrace.server.metrics import COUNTERS, GAUGES, HISTOGRAMS, Histogram, Lan
 from headrace.server.steps import Closed, Failed
 from headrace.server.writing.waits import Waited
 
-from .fakes import CUT_SUM, SUM, Clock, Heard, SumEngine, steps, sum_lane
+from .fakes import CUT_SUM, SUM, Clock, Heard, SumEngine, admit, steps, sum_lane
 
 LANE = {"model": "sum", "version": "1", "lane": "0"}
 
@@ -71,9 +71,7 @@ def test_a_step_that_takes_several_ticks_counts_once_and_each_of_its_batches_by_
 ) -> None:
     sink, clock, meter = Heard(), Clock(), Metrics(registry).lane(SUM, "1", 0)
     lane = sum_lane(clock, spec=CUT_SUM, meter=meter, limits=Limits(rows=4, sequences=8, part=2, few=0))
-    lane.post(Open(sink, 1, ("", "a"), Mode.FRESH, 1))
-    lane.post(Step(steps(sink, [(1, 0, [1] * 5)], now=clock.now - 1)))
-    lane.admit(wait=False)
+    admit(lane, Open(sink, 1, ("", "a"), Mode.FRESH, 1), Step(steps(sink, [(1, 0, [1] * 5)], now=clock.now - 1)))
     while lane.state.busy:
         lane.tick()
         clock.now += 1
@@ -86,10 +84,8 @@ def test_steps_on_which_the_model_failed_are_not_counted_as_applied(registry: Co
     sink, meter = Heard(), Metrics(registry).lane(SUM, "1", 0)
     engine = SumEngine(20, refuse=lambda values: bool((values == 7).any()))
     lane = sum_lane(Clock(), engine=engine, meter=meter)
-    for key in (1, 2):
-        lane.post(Open(sink, key, ("", str(key)), Mode.FRESH, 1))
-    lane.post(Step(steps(sink, [(1, 0, [1, 1]), (2, 0, [7, 7, 7])])))
-    lane.admit(wait=False)
+    opens = [Open(sink, key, ("", str(key)), Mode.FRESH, 1) for key in (1, 2)]
+    admit(lane, *opens, Step(steps(sink, [(1, 0, [1, 1]), (2, 0, [7, 7, 7])])))
     lane.tick()
     assert (read(registry, "steps_total"), read(registry, "tokens_total")) == (1, 2)
     assert read(registry, "errors_total", code="ModelFailed") == 1
@@ -118,9 +114,7 @@ def test_a_lane_counts_repeats_takeovers_expiries_and_what_never_ran(registry: C
     lane = sum_lane(clock, meter=meter)
 
     def turn(*commands: Command) -> None:
-        for command in commands:
-            lane.post(command)
-        lane.admit(wait=False)
+        admit(lane, *commands)
         lane.tick()
 
     first = Step(steps(old, [(1, 0, [1])]))
@@ -140,9 +134,7 @@ def test_lanes_are_told_apart(registry: CollectorRegistry) -> None:
     metrics = Metrics(registry)
     for number, opens in ((0, 3), (1, 5)):
         lane = sum_lane(Clock(), meter=metrics.lane(SUM, "1", number))
-        for key in range(opens):
-            lane.post(Open(Heard(), key, ("", str(key)), Mode.FRESH, 1))
-        lane.admit(wait=False)
+        admit(lane, *(Open(Heard(), key, ("", str(key)), Mode.FRESH, 1) for key in range(opens)))
     assert [read(registry, "live_sequences", lane=lane) for lane in "01"] == [3, 5]
 
 

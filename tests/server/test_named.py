@@ -14,7 +14,7 @@ from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, NEXT, Closed, Failed, Stepped
 
-from .fakes import Clock, Heard, steps, sum_lane
+from .fakes import Clock, Heard, admit, steps, sum_lane
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ def gathered(sink: Heard, *rows: Row) -> NamedSteps:
 
 
 def heard(lane: Lane, *commands: NamedSteps | Leave) -> None:
-    for command in commands:
-        lane.post(command)
-    lane.admit(wait=False)
+    admit(lane, *commands)
     while lane.state.scheduler:
         lane.tick()
 
@@ -58,8 +56,7 @@ def test_rows_of_different_sequences_are_one_piece() -> None:
     sink, lane = Heard(), sum_lane(Clock())
     heard(lane, gathered(sink, *(Row(name, start=True) for name in "abc")))
     sink.take()
-    lane.post(gathered(sink, Row("c", 3), Row("a", 1), Row("b", 2)))
-    lane.admit(wait=False)
+    admit(lane, gathered(sink, Row("c", 3), Row("a", 1), Row("b", 2)))
     (piece,) = lane.state.scheduler.next(0).run
     assert piece.positions.tolist() == [1, 1, 1] and len(piece) == 3
 

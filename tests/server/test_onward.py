@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from headrace.errors import Overloaded
 from headrace.server.batch import Batch, Outcome
-from headrace.server.commands import Barrier, Generate, Leave, Mode, Open, Prompt, Sampling, Step
+from headrace.server.commands import Barrier, Command, Generate, Leave, Mode, Open, Prompt, Sampling, Step
 from headrace.server.expiry import EXPIRY_INTERVAL
 from headrace.server.journal import Journal, NoJournal
 from headrace.server.lane import Lane
@@ -21,7 +21,7 @@ from headrace.server.onward import PORTION, ROOM
 from headrace.server.steps import Answers, Array, Ending, Opened, Rows
 from headrace.spec import Cache, ModelSpec, Parity
 
-from .fakes import Clock, FlakyJournal, Heard, SumEngine, steps
+from .fakes import Clock, FlakyJournal, Heard, SumEngine, admit, steps
 from .writing.script import COUNT, ENDING_WRITER, WRITER, heard, logits_of
 from .writing.script import Heard as Text
 
@@ -116,10 +116,8 @@ class Bench:
         args = self.engine, self.journal, self.meter, self.limits, self.told.extend, self.clock
         self.lane = Lane(self.spec, "1", *args)
 
-    def ask(self, *commands: Generate) -> None:
-        for command in commands:
-            self.lane.post(command)
-        self.lane.admit(wait=False)
+    def ask(self, *commands: Command) -> None:
+        admit(self.lane, *commands)
 
     def finish(self) -> int:
         """How many turns it took."""
@@ -285,9 +283,8 @@ def test_a_text_whose_time_is_over_ends_within_one_call() -> None:
 def test_what_waits_runs_beside_texts_and_not_behind_them() -> None:
     bench, _ = begun()
     other = Heard()
-    bench.lane.post(Open(other, 1, ("", "a"), Mode.FRESH, 5))
-    bench.lane.post(Step(replace(steps(other, [(1, 0, [1.0])], acked=[0]), values=(np.ones(1, np.int64),))))
-    bench.lane.admit(wait=False)
+    one = replace(steps(other, [(1, 0, [1.0])], acked=[0]), values=(np.ones(1, np.int64),))
+    bench.ask(Open(other, 1, ("", "a"), Mode.FRESH, 5), Step(one))
     bench.lane.tick()
     assert not bench.engine.walks and len(bench.engine.batches[-1]) == 2
     assert isinstance(next(told for sink, told in bench.told if sink is other), Opened)

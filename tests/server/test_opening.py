@@ -5,20 +5,14 @@ from __future__ import annotations
 import pytest
 
 from headrace.errors import HeadraceError, Overloaded, TakenOver, UnknownSequence
-from headrace.server.commands import Close, Command, Mode, NamedSteps, Open, Step
+from headrace.server.commands import Close, Mode, NamedSteps, Open, Step
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.steps import NEVER_AGAIN, NEXT, Answer, Closed, Failed, Opened, Stepped
 
-from .fakes import Clock, Heard, named_row, steps, sum_lane
+from .fakes import Clock, Heard, admit, named_row, steps, sum_lane
 
 A, B = 1, 2  # the keys of two clients, and their incarnations
-
-
-def admit(lane: Lane, *commands: Command) -> None:
-    for command in commands:
-        lane.post(command)
-    lane.admit(wait=False)
 
 
 def run(lane: Lane) -> None:

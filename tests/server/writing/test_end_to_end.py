@@ -28,7 +28,7 @@ from headrace.spec import LENGTHS, ModelSpec, Parity
 from headrace.training.models import CharacterModel
 
 from ...export import decoders
-from ..fakes import Clock
+from ..fakes import Clock, admit
 from ..fakes import Heard as Sink
 from .reference import Written, write
 from .script import Heard, heard
@@ -64,9 +64,7 @@ class Bench:
         self.lane = Lane(spec, "1", self.case.engine, NoJournal(), meter, LIMITS, self.told.extend, self.clock)
 
     def post(self, *commands: Command) -> None:
-        for command in commands:
-            self.lane.post(command)
-        self.lane.admit(wait=False)
+        admit(self.lane, *commands)
 
     def finish(self) -> None:
         for _ in range(600):
