@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +96,13 @@ def test_ticks_give_what_the_plain_file_gives(name: str, tmp_path: Path) -> None
             np.testing.assert_allclose(ours[batch.write], theirs[batch.write], rtol=1e-6, atol=1e-6)
 
 
-def test_results_are_not_written_over_by_the_next_call(models: Path) -> None:
-    graph, spec = read_model(models / "tiny-lstm/1/model.onnx")
+@pytest.mark.parametrize("few", [False, True], ids=["all", "last"])
+@pytest.mark.parametrize("name", ["tiny-lstm", "tiny-encoder"], ids=["of tokens", "of rows"])
+def test_results_are_not_written_over_by_the_next_call(name: str, few: bool, models: Path) -> None:
+    """few: of each row's last token alone outputs are asked for."""
+    graph, spec = read_model(models / name / "1/model.onnx")
     engine, (first, second, *_) = OnnxEngine(graph, spec, SLOTS, "CPU"), ticks(spec, 2)
-    kept = engine.run(first)
+    kept = engine.run(replace(first, asked=np.ones(ROWS, np.int64)) if few else first)
     before = [cells.copy() for cells in kept.outputs.cells]
     engine.run(second)
     for ours, theirs in zip(kept.outputs.cells, before, strict=True):

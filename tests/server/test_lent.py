@@ -124,8 +124,8 @@ def test_lent_turns_leave_idle_sequences_to_the_lanes_own() -> None:
     assert len(lane.state.sequences) == 1
 
 
-def test_a_lane_is_not_lent_while_some_of_its_small_ticks_take_long() -> None:
-    """Whatever they take long for, and whatever comes of them."""
+def test_a_lane_is_not_brief_while_some_of_its_small_ticks_take_long() -> None:
+    """Whatever they take long for, and whatever comes of them. To lend it or not is up to who posts."""
     client, clock, slow = Heard(), Clock(), SumEngine(LIMITS.slots)
 
     def refuse(values: np.ndarray) -> bool:
@@ -133,15 +133,15 @@ def test_a_lane_is_not_lent_while_some_of_its_small_ticks_take_long() -> None:
         return False
 
     slow.refuse = refuse
-    lane, lent = sum_lane(clock, engine=slow, limits=LIMITS), 0
+    lane, brief = sum_lane(clock, engine=slow, limits=LIMITS), 0
     opened(lane, client, 1)
     for position in range(100):
-        lent += bool(lane.brief)
+        brief += bool(lane.brief)
         lane.lend(Step(steps(client, [(1, position, [1.0])], acked=[NEVER_AGAIN])))
-    assert lent <= 9  # before the first of them
+    assert 1 <= brief <= 9  # before the first of them
 
 
-def test_a_lane_with_a_journal_is_never_lent() -> None:
+def test_a_lane_with_a_journal_is_never_brief() -> None:
     lanes = [sum_lane(Clock(), journal=journal) for journal in (NoJournal(), FlakyJournal())]
     for lane in lanes:
         client = Heard()

@@ -6,24 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.errors import Overloaded
+from headrace.errors import ModelFailed, Overloaded
 from headrace.server.batch import Batch, Outcome
-from headrace.server.commands import Barrier, Command, Generate, Leave, Mode, Open, Prompt, Sampling, Step
+from headrace.server.commands import Barrier, Close, Command, Generate, Leave, Mode, Open, Prompt, Sampling, Step
 from headrace.server.expiry import EXPIRY_INTERVAL
 from headrace.server.journal import Journal, NoJournal
 from headrace.server.lane import Lane
 from headrace.server.limits import Limits
 from headrace.server.metrics import LaneMeter
 from headrace.server.onward import PORTION, ROOM
-from headrace.server.steps import Answers, Array, Ending, Opened, Rows
-from headrace.spec import Cache, ModelSpec, Parity
+from headrace.server.steps import Answers, Array, Closed, Ending, Opened, Rows
+from headrace.spec import Cache, Input, ModelSpec, Parity, Start
 
 from .fakes import Clock, FlakyJournal, Heard, SumEngine, admit, steps
 from .writing.script import COUNT, ENDING_WRITER, WRITER, heard, logits_of
-from .writing.script import Heard as Text
+from .writing.script import Heard as Told
 
 LONGEST = 40
 PLAIN, ENDING = (
@@ -37,14 +38,15 @@ PLAIN, ENDING = (
     )
     for spec in (WRITER, ENDING_WRITER)
 )
+STARTED = PLAIN.model_copy(update={"start": Start(inputs=(Input(name="source", dtype="int64"),), longest=1)})
 CELL = 8
 LIMITS = Limits(rows=4, tokens=64, sequences=8, idle=600.0, part=4, few=0)
 
 
 @dataclass
 class Script(SumEngine):
-    """Writes by `logits_of`. walks: rows of each further call; before: called ahead of each; fails: the one to give up,
-    by an exception if it `raises`.
+    """Writes by `logits_of`, each call in a CPU second. walks: rows of each further call; before: called ahead of each;
+    fails: the one to give up, by an exception if it `raises`; spoils: behind which tokens the logits are not finite.
 
     tokens: of each sequence, as far as the engine was told; what is not committed may be told again.
     """
@@ -55,6 +57,8 @@ class Script(SumEngine):
     fails: int | None = None
     raises: bool = False
     further: bool = True
+    room: int = 10 * ROOM
+    spoils: Callable[[list[int]], bool] = lambda known: False
     last: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def run(self, batch: Batch) -> Outcome:
@@ -67,7 +71,7 @@ class Script(SumEngine):
             assert len(known) == past, "a sequence goes on from what was run"
             cells += [self.add(int(number), known, token) for token in tokens.tolist()]
         outputs = batch.outputs((np.zeros(len(batch), np.float32), np.stack(cells)), (False, True))
-        return Outcome(outputs, batch.lengths > 0)
+        return Outcome(outputs, batch.lengths > 0, compute_cpu=1.0)
 
     def fail(self) -> None:
         if self.raises:
@@ -76,7 +80,7 @@ class Script(SumEngine):
     def add(self, number: int, known: list[int], token: int) -> np.ndarray:
         known.append(token)
         self.tokens[number] = known
-        return logits_of(known)
+        return logits_of(known) * (np.nan if self.spoils(known) else 1)
 
     def walk(self, write: Rows, spare: Rows) -> Walk | None:
         return Walk(self, write) if self.further else None
@@ -86,13 +90,17 @@ class Script(SumEngine):
 class Walk:
     engine: Script
     slots: Rows
-    room: int = 10 * ROOM
     compute_cpu: float = 0.0
+
+    @property
+    def room(self) -> int:
+        return self.engine.room
 
     def on(self, tokens: Rows) -> tuple[Array, ...] | None:
         engine = self.engine
         engine.before()
         engine.walks.append(len(tokens))
+        self.compute_cpu += 1
         if engine.fails == len(engine.walks):
             return engine.fail()
         pairs = zip(engine.last.tolist(), tokens.tolist(), strict=True)
@@ -128,7 +136,7 @@ class Bench:
             self.lane.admit(wait=False)
         raise AssertionError("it goes on for ever")
 
-    def write(self, *commands: Generate) -> list[dict[int, Text]]:
+    def write(self, *commands: Generate) -> list[dict[int, Told]]:
         self.ask(*commands)
         self.finish()
         state = self.lane.state
@@ -178,7 +186,8 @@ def test_a_turn_writes_as_long_as_nobody_else_asks_and_tells_once() -> None:
     bench.write(command)
     assert len(bench.engine.walks) > 15 and len([told for told in bench.told if told[0] is command.sink]) <= 4
     rows = bench.meter.histograms["batch_rows"].buckets()[-1][1]
-    assert rows == len(bench.engine.batches) + len(bench.engine.walks)
+    calls = len(bench.engine.batches) + len(bench.engine.walks)
+    assert rows == calls == bench.meter.counters["compute_cpu_seconds"]
     assert bench.meter.counters["tokens"] == 3 + 2 * 19 and bench.meter.counters["written_tokens"] == 40
 
 
@@ -206,6 +215,26 @@ def after(calls: int, bench: Bench, act: Callable[[], None]) -> None:
             act()
 
     bench.engine.before = before
+
+
+def test_a_walk_is_called_no_more_often_than_it_has_room() -> None:
+    bench, _ = begun()
+    bench.engine.room = 3
+    bench.lane.tick()
+    assert len(bench.engine.walks) == 3
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_end_their_own_text_alone(temperature: float) -> None:
+    onward, slow = Bench(), Bench()
+    slow.engine.further = False
+    for bench in (onward, slow):
+        bench.engine.spoils = lambda known: known[0] == 1 and len(known) == 6
+    command = asked([1], [2], most=20, temperature=temperature)
+    (found,), (want,) = onward.write(command), slow.write(command)
+    assert onward.engine.walks[:4] == [2] * 4 and len(found[0].tokens) == 5
+    assert [type(text.error) for text in found.values()] == [ModelFailed, type(None)]
+    assert (found[0].tokens, found[0].text, found[1]) == (want[0].tokens, want[0].text, want[1])
 
 
 def test_whatever_is_posted_is_heard_after_the_call_that_runs() -> None:
@@ -288,6 +317,28 @@ def test_what_waits_runs_beside_texts_and_not_behind_them() -> None:
     bench.lane.tick()
     assert not bench.engine.walks and len(bench.engine.batches[-1]) == 2
     assert isinstance(next(told for sink, told in bench.told if sink is other), Opened)
+
+
+def test_what_finds_no_place_beside_texts_does_not_wait_until_they_end() -> None:
+    bench, _ = begun(rows=1)
+    other = Heard()
+    one = replace(steps(other, [(1, 0, [1.0])], acked=[0]), values=(np.ones(1, np.int64),))
+    bench.ask(Open(other, 1, ("", "a"), Mode.FRESH, 5), Step(one))
+    bench.lane.tick()
+    assert bench.lane.state.scheduler and not bench.engine.walks
+
+
+def test_texts_go_on_when_all_sources_are_read_and_what_came_of_it_is_told() -> None:
+    bench, other, source = Bench(STARTED, replace(LIMITS, rows=1)), Heard(), (np.ones(1, np.int64),)
+    bench.ask(replace(asked([1], most=30), prompts=(Prompt(np.array([1]), source),)))
+    bench.lane.tick()
+    bench.ask(*(Open(other, key, ("", str(key)), Mode.FRESH, 5, source) for key in (1, 2)), Close(other, (2,)))
+    bench.lane.tick()
+    assert bench.lane.state.starts and not bench.engine.walks
+    bench.lane.tick()
+    assert bench.told[-2] == (other, Closed((2,))) and not bench.engine.walks
+    bench.lane.tick()
+    assert bench.engine.walks
 
 
 def test_cells_are_counted_as_they_are_used() -> None:

@@ -62,6 +62,23 @@ def test_a_fault_of_who_hears_them_is_told_to_the_loop_and_not_to_the_lane() -> 
     asyncio.run(run())
 
 
+def test_answers_that_could_not_be_delivered_on_their_way_hold_up_none_behind_them() -> None:
+    def deaf(answers: Answers) -> None:
+        raise RuntimeError("cannot hear (scripted)")
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: None)
+        outlet = Outlet(deaf, loop, get_ident())
+        thread = Thread(target=outlet, args=(said(1),))
+        thread.start()
+        thread.join()
+        await asyncio.sleep(0)
+        assert repr(outlet) == "Outlet(sent=1, heard=1)"
+
+    asyncio.run(run())
+
+
 def test_what_comes_of_delivering_them_does_not_overtake_the_rest() -> None:
     async def run() -> None:
         heard: list[Answers] = []

@@ -95,6 +95,8 @@ class Driven:
             self.texts |= {number: np.concatenate([self.texts[number], x]) for number, x in steps.items()}
         if walk is not None:
             walk.end()
+            held = self.engine._residents.places.held[numbers]
+            assert held.tolist() == [len(self.texts[number]) for number in numbers]
         return came
 
     def check(self, steps: dict[int, Values], outcome: Outcome) -> None:

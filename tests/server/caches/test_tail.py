@@ -149,6 +149,11 @@ def test_the_last_attention_looks_back_from_what_is_asked_for_alone() -> None:
     assert asked_alone(shortened(model, layout(spec, mmap.PAGESIZE), spec.outputs)) == nodes[-1:]
 
 
+def test_an_attention_that_is_an_output_itself_looks_back_from_what_is_asked_for_alone() -> None:
+    model, spec = Case().graph(), Case().spec
+    assert asked_alone(shortened(model, layout(spec, mmap.PAGESIZE), spec.outputs)) == ["y"]
+
+
 @pytest.mark.parametrize(("further", "alone"), [("Neg", ["y"]), ("CumSum", [])])
 def test_an_attention_whose_tokens_are_mixed_behind_it_looks_back_from_all(further: str, alone: list[str]) -> None:
     case = Case()

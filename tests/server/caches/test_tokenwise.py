@@ -11,8 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 from headrace.server.caches.tokenwise import RULES, Known
 from headrace.server.values import Values
 
-#: Graph inputs: x, z [tokens, 4, 6], id [tokens], of no token axis: m [rows, 6]. All else are constants.
-INPUTS = {"x": ["tokens", 4, 6], "z": ["tokens", 4, 6], "flat": ["tokens", 6], "m": ["rows", 6]}
+#: Graph inputs: x, z [tokens, 4, 6], id [tokens], open, of no fixed size; of no token axis: m [rows, 6]. All else are
+#: constants.
+INPUTS = {
+    "x": ["tokens", 4, 6],
+    "z": ["tokens", 4, 6],
+    "flat": ["tokens", 6],
+    "open": ["tokens", "wide", "deep"],
+    "m": ["rows", 6],
+}
 CONSTANTS = {
     "w": np.ones((6, 5), np.float32),
     "v": np.ones(6, np.float32),
@@ -20,6 +27,8 @@ CONSTANTS = {
     "one": np.ones((1, 4, 6), np.float32),
     "several": np.ones((3, 4, 6), np.float32),
     "four": np.ones((1, 1, 4, 6), np.float32),
+    "rows": np.ones((3, 5), np.float32),
+    "named": np.ones((3, 6), np.float32),
     "table": np.ones((9, 3), np.float32),
     "first": np.array([0]),
     "second": np.array([1]),
@@ -30,6 +39,7 @@ CONSTANTS = {
     "rest": np.array([-1, 24]),
     "mixed": np.array([-1, 12]),
     "all": np.array([-1]),
+    "same": np.array([-1, 0]),
 }
 
 
@@ -40,8 +50,10 @@ def known(operator: str, names: str, outputs: int = 1, **attributes: Any) -> boo
     given = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in INPUTS.items()]
     given.append(helper.make_tensor_value_info("id", TensorProto.INT64, ["tokens"]))
     result = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    said = [helper.make_tensor_value_info("named", TensorProto.FLOAT, ["tokens", 6])]
     model = helper.make_model(
-        helper.make_graph([node], "one", given, [result], made), opset_imports=[helper.make_opsetid("", 20)]
+        helper.make_graph([node], "one", given, [result], made, value_info=said),
+        opset_imports=[helper.make_opsetid("", 20)],
     )
     return Known.of(model.graph, Values.of(model)).tokenwise(node)
 
@@ -83,12 +95,15 @@ TOGETHER = [
     ("Add", "x flat", {}),  # tokens against another axis
     ("Add", "flat m", {}),  # rows, of which there may be as many
     ("Add", "v w", {}),  # of no tokens at all
+    ("Neg", "named", {}),  # a constant, though the graph calls its axis tokens
     ("MatMul", "w x", {}),
     ("MatMul", "x z", {}),
     ("MatMul", "x batched", {}),
     ("MatMul", "id first", {}),
     ("Gemm", "flat w v", {"transA": 1}),
     ("Gemm", "flat w flat", {}),
+    ("Gemm", "flat w rows", {}),
+    ("LayerNormalization", "x several", {"axis": 1}),
     ("LayerNormalization", "x v", {"axis": 0}),
     ("LayerNormalization", "x v", {"axis": -3}),
     ("Softmax", "x", {"axis": 0}),
@@ -110,6 +125,7 @@ TOGETHER = [
     ("Unsqueeze", "x first", {}),
     ("Reshape", "x mixed", {}),
     ("Reshape", "x all", {}),
+    ("Reshape", "open same", {}),  # of two axes one
     ("Reshape", "x kept", {"allowzero": 1}),
     ("Reshape", "x id", {}),
     ("Transpose", "x", {"perm": [1, 0, 2]}),
