@@ -17,7 +17,7 @@ import numpy as np
 from headrace.contract import read_model
 from headrace.server.caches.engine import CachedEngine
 from headrace.server.calibration import with_caches
-from headrace.server.commands import Generate, Prompt, Sampling
+from headrace.server.commands import Barrier, Generate, Prompt, Sampling
 from headrace.server.journal import NoJournal
 from headrace.server.lane import Lane
 from headrace.server.metrics import Metrics
@@ -25,7 +25,6 @@ from headrace.server.settings import Settings
 from headrace.server.steps import Answer, Answers, Wrote
 
 from .attention.workload import prompts
-from .decoder import LONGEST
 from .decoder_parts import timed
 from .figures import Figure
 from .site import Site
@@ -33,7 +32,7 @@ from .site import Site
 #: Tokens of the long prompt; texts beside it; ticks of which the undisturbed one is the middle.
 LONG, RUNNING, TICKS = (512, 1024), 31, 15
 
-#: Texts of ticks whose cost outside the runtime is told, and so many ticks of each.
+#: Texts of ticks whose cost outside the runtime is told; tokens of each, first to warm up.
 TEXTS, WARM, COUNTED = (1, 8, 32), 20, 300
 
 #: A running text waits for no more than one tick of the prompts' budget.
@@ -88,14 +87,15 @@ class Bench:
         return caller
 
     def tick(self) -> float:
-        """CPU seconds of a turn, for each call of the runtime in it: texts that are alone go on for several."""
-        before, spent = self.calls, timed(self._turn)
-        return spent / max(1, self.calls - before)
+        """CPU seconds of a turn with one call of the runtime: what waits lets no text go on by itself."""
+        self._lane.admit(wait=False)
+        self._lane.post(Barrier(lambda: None))
+        return timed(self._lane.tick)
 
-    def turns(self, calls: int) -> float:
-        """CPU seconds of as many turns as make so many calls of the runtime, or a few more."""
-        first, spent = self.calls, 0.0
-        while self.calls < first + calls:
+    def write(self) -> float:
+        """CPU seconds until all texts have ended, in turns as long as they come."""
+        spent = 0.0
+        while self._lane.state.busy:
             spent += timed(self._turn)
         return spent
 
@@ -120,12 +120,13 @@ def beside(site: Site, file: Path) -> list[Figure]:
 
 
 def outside(file: Path, rows: int) -> tuple[float, float]:
-    """CPU seconds of a tick of so many texts, outside the runtime and in all."""
+    """CPU seconds of a call of the runtime for so many texts that are alone, outside of it and in all."""
     bench = Bench(file)
-    running = bench.ask(prompts(rows), LONGEST // 2)
+    running = bench.ask(prompts(rows), WARM + COUNTED)
     list(bench.until(running, rows))
-    bench.turns(WARM)
-    calls, computed, spent = bench.calls, bench.computed, bench.turns(COUNTED)
+    for _ in range(WARM):
+        bench.tick()
+    calls, computed, spent = bench.calls, bench.computed, bench.write()
     calls, computed = bench.calls - calls, bench.computed - computed
     return (spent - computed) / calls, spent / calls
 

@@ -107,6 +107,14 @@ class Cache(Part):
         return f"{self.name}.values"
 
 
+class Text(Part):
+    """For models of text: the symbols; the token id is the index."""
+
+    symbols: tuple[str, ...]
+    separator: str = ""
+    """Stands between two symbols of a text."""
+
+
 class Start(Part):
     """A second graph, beside the first one: from a whole source to the cells of all filled caches."""
 
@@ -156,14 +164,6 @@ class Parity(Part):
 
     error: float
     cases: int
-
-
-class Text(Part):
-    """For models of text: the symbols; the token id is the index."""
-
-    symbols: tuple[str, ...]
-    separator: str = ""
-    """Stands between two symbols of a text."""
 
 
 class Generation(Part):

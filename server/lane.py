@@ -142,7 +142,7 @@ class Lane:
         state, run = self.state, turn.run
         if len(run) != 1 or run[0].sink is not self._writers or not single(run[0].lengths):
             return None
-        if turn.late or state.scheduler or state.underway or state.starts or self._answers:
+        if state.scheduler or state.underway or state.starts or self._answers:
             return None
         end = min(self._expiry.due, self._writers.soonest, began + PORTION if self._journal.keeps else inf)
         return Onward(state, self._writers, self._clock, lambda: self.turns.quiet, end, self._tell)

@@ -76,7 +76,6 @@ class Onward:
             return steps, outcome
         cells = self._walk(steps, ahead, walk, outcome.outputs.cells)
         walk.end()
-        self.state.budget.shrink(steps.numbers, steps.positions + 1 + ahead.count)
         if not ahead.count:
             return steps, outcome
         grown, come = _grown(steps, ahead.tokens), _come(outcome, cells, 1 + ahead.count, walk.compute_cpu)
@@ -102,7 +101,8 @@ class Onward:
         return cells
 
     def _room(self, steps: Steps, further: int) -> bool:
-        """Whether there is memory for so many tokens of each text behind this step."""
+        """Whether there is memory for so many tokens of each text behind this step. What is not used of it is given
+        back by its next step, which tells how long it is, or with its sequence."""
         return self.state.budget.grow_all(steps.numbers, steps.positions + 1 + further)
 
 

@@ -97,5 +97,3 @@ def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
         for inner in (attribute.g, *attribute.graphs):
             for each in inner.node:
                 _rename(each, names)
-            for output in inner.output:
-                output.name = names.get(output.name, output.name)

@@ -13,15 +13,14 @@ from .sampling import Floats, choose_by
 from .stops import Tail, Told
 from .symbols import Symbols
 from .table import Table
-from .texts import Text
 
 DRAWN = 16
 """Tokens for which numbers are drawn at once."""
 
 
 class Ahead:
-    """Rows of the table that write. Only tokens that are no more than that are taken: one that ends a text, or may
-    begin a string that does, is left to the turn that hears of the last of these calls.
+    """Rows of the table that write, and were told a token before. Only tokens that are no more than that are taken: one
+    that ends a text, or may begin a string that does, is left to the turn that hears of the last of these calls.
 
     output: which output of the model has the logits; end: the token that ends a text; longest: tokens of a sequence.
 
@@ -37,7 +36,7 @@ class Ahead:
         self._places = np.arange(len(rows))
         self._drawn: Floats = np.zeros((len(rows), DRAWN))
         self._texts = [table.text(row) for row in rows.tolist()]
-        self._tails = [(at, text, text.tail) for at, text in enumerate(self._texts) if text.tail is not None]
+        self._tails = [(at, text.tail) for at, text in enumerate(self._texts) if text.tail is not None]
         self.most = int(min(table.left[rows].min() - 1, longest - self._positions.max()))
         self.tokens: list[Rows] = []
         self._told = 0
@@ -56,7 +55,7 @@ class Ahead:
         if tokens is None:
             return None
         ends = self._end >= 0 and np.count_nonzero(tokens == self._end)
-        return None if ends or not all(self._passes(*tail, tokens) for tail in self._tails) else tokens
+        return None if ends or not all(self._passes(tail, int(tokens[at])) for at, tail in self._tails) else tokens
 
     def take(self, tokens: Rows) -> None:
         """The model has run with them."""
@@ -71,8 +70,7 @@ class Ahead:
             return
         self._table.written(self._rows, len(fresh), now)
         for text, tokens in zip(self._texts, np.stack(fresh, axis=1).tolist(), strict=True):
-            added = [self._symbols.of(token, goes_on=place > 0 or text.goes_on) for place, token in enumerate(tokens)]
-            text.goes_on = True
+            added = [self._symbols.of(token, goes_on=True) for token in tokens]
             to.add(text.sink, text.key, Told(tuple(tokens), "".join(added)), None)
 
     def _choose(self, logits: Array) -> Rows | None:
@@ -94,5 +92,5 @@ class Ahead:
         numbers: Floats = self._drawn[:, place]
         return numbers
 
-    def _passes(self, at: int, text: Text, tail: Tail, tokens: Rows) -> bool:
-        return tail.passes(self._symbols.of(int(tokens[at]), goes_on=text.goes_on or self.count > 0))
+    def _passes(self, tail: Tail, token: int) -> bool:
+        return tail.passes(self._symbols.of(token, goes_on=True))
