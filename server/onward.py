@@ -6,8 +6,8 @@ next tokens are chosen and the model is called with them at once, again and agai
 one call, so that whoever comes joins as soon as otherwise; so does a token that is more than a token, such as one that
 ends its text: it is left to the usual way.
 
-Those who read get their tokens by portions. They are told before what they are part
-of is committed, for nobody can ask for them again: if that fails, so do the texts.
+Those who read get their tokens by portions. They are told before what they are part of is committed, for nobody can ask
+for them again: if that fails, so do the texts.
 """
 
 from __future__ import annotations
