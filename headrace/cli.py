@@ -86,8 +86,9 @@ def serve(config: Path | None = None, **given: Any) -> None:
     from headrace.server.process import new_event_loop, prepare
 
     prepare()
-    from headrace.server.app import App, authority
+    from headrace.server.app import App
     from headrace.server.app import serve as run
+    from headrace.server.transport.listen import authority
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     settings = Settings.load(config, {name: value for name, value in given.items() if value is not None})

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
 
-import grpc
 from prometheus_client import CollectorRegistry
 
 from headrace.errors import ConfigurationError
@@ -30,6 +29,7 @@ from .repository import load
 from .rpc.inference import InferenceService
 from .rpc.sequences import SequencesService
 from .settings import Settings
+from .transport.listen import Server, listen
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +41,11 @@ SWITCH_INTERVAL = 1e-4
 #: ones and at all. Next to nothing is in cycles here; while 100,000 sequences open, the default pauses 4 ms, this 1 ms.
 COLLECTIONS = (10_000, 5, 100)
 
-#: A connection without a sign of life for so long is asked for one, and given up after as long again: its sequences
-#: are then free to expire. Clients may ask as well, not more often than every 5 s.
-KEEPALIVE = [
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.http2.ping_timeout_ms", 30_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-]
+#: Seconds without a sign of life after which a client is asked for one; after as many more it is given up, and its
+#: sequences are free to expire.
+SILENCE = 30.0
 
-#: gRPC itself refuses messages beyond so many times the frame limit; in between they get a typed error.
+#: A message beyond so many times the frame limit ends its call; in between it gets a typed error.
 HARD_LIMIT = 4
 
 
@@ -62,7 +57,7 @@ class App:
     port: int
     metrics_port: int
     calibrator: Calibrator
-    _server: grpc.aio.Server
+    _server: Server
     _services: tuple[SequencesService, InferenceService]
     _drain_seconds: float
 
@@ -96,9 +91,11 @@ async def running(
         stack.push_async_callback(asyncio.to_thread, health.stop)
         sequences = SequencesService(models, settings.frame_rows, settings.frame_bytes, clock)
         inference = InferenceService(models, clock)
-        server, port = await listen(settings, sequences.handler(), inference.handler())
+        services = (sequences.handler(), inference.handler())
+        most = HARD_LIMIT * settings.frame_bytes
+        server = await listen(settings.transport, settings.host, settings.port, services, most, SILENCE)
         calibrator = Calibrator(settings, models, lambda: metrics.total("steps") > 0)
-        app = App(models, port, health.port, calibrator, server, (sequences, inference), settings.drain_seconds)
+        app = App(models, server.port, health.port, calibrator, server, (sequences, inference), settings.drain_seconds)
         stack.push_async_callback(app.drain)
         yield app
 
@@ -113,32 +110,6 @@ def check_host(host: str) -> None:
         raise ConfigurationError(
             f"host {host!r} is no address of this machine ({error}); choose one with --host, 0.0.0.0 for all"
         ) from error
-
-
-def authority(host: str, port: int) -> str:
-    """As gRPC and URLs have it: an address of IPv6 stands in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def listen(settings: Settings, *handlers: grpc.GenericRpcHandler) -> tuple[grpc.aio.Server, int]:
-    """A started server of these services, and its port. Raises ConfigurationError if the port cannot be had."""
-    options = [
-        ("grpc.max_receive_message_length", HARD_LIMIT * settings.frame_bytes),
-        ("grpc.max_send_message_length", -1),  # what was applied must be told, however large
-        ("grpc.so_reuseport", 0),  # or a second server on the port would share its connections unnoticed
-        *KEEPALIVE,
-    ]
-    server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers(handlers)
-    try:
-        port = server.add_insecure_port(authority(settings.host, settings.port))
-    except RuntimeError as error:
-        raise ConfigurationError(
-            f"port {settings.port} of {settings.host} cannot be used; is another server running? "
-            "Choose another with --port"
-        ) from error
-    await server.start()
-    return server, port
 
 
 @asynccontextmanager

@@ -33,6 +33,8 @@ class Settings(BaseModel):
     """For gRPC: frames and the Open Inference Protocol."""
     metrics_port: Port = 8002
     """For HTTP: /metrics and /healthz."""
+    transport: Literal["auto", "nghttp2", "grpcio"] = "auto"
+    """What speaks gRPC: nghttp2 where it is installed, else grpcio's own server, which costs more."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: CUDA if it can be used, else the CPU."""
     lanes: Measured = None

@@ -70,16 +70,14 @@ class SequencesService:
                 f"a message of {len(message)} bytes is cut short or no {kind.DESCRIPTOR.name}; none of it was applied"
             )
 
-    async def _stream(
-        self, requests: AsyncIterator[pb.Request | Malformed], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[pb.Reply]:
+    async def _stream(self, requests: AsyncIterator[pb.Request | Malformed], context: grpc.aio.ServicerContext) -> None:
         gate = Gate(self._connection_rows, "on this connection")
         stream = Stream(self._models, gate, self._connection_rows, self._clock)
         self._streams.add(stream)
         try:
             async with aclosing(stream.replies(requests)) as replies:
                 async for reply in replies:
-                    yield reply
+                    await context.write(reply)
             if stream.fault is not None:
                 await abort(context, our_fault(stream.fault))
             if self._models.draining:

@@ -23,9 +23,10 @@ import headrace
 from headrace.errors import ConfigurationError
 from headrace.protos import inference_pb2 as inference
 from headrace.protos import sequences_pb2 as sequences
-from headrace.server.app import KEEPALIVE, App, authority, running
+from headrace.server.app import App, running
 from headrace.server.journal import Record
 from headrace.server.settings import Settings
+from headrace.server.transport.listen import authority
 
 CHUNK = np.ones((2, 3), np.float32)  # two time steps of the tiny models' three features
 
@@ -146,12 +147,6 @@ def test_a_model_cut_short_is_named(single: Path) -> None:
 def test_a_model_in_a_folder_of_another_name_is_told_where_it_belongs(single: Path) -> None:
     (single / "tiny-gru").rename(single / "other")
     assert "move it to tiny-gru/1/" in refused(Settings(models=single, port=0, metrics_port=0))
-
-
-def test_the_library_knows_every_option_of_a_connection() -> None:
-    """It ignores one that it does not know: a quiet client would be sent away for its signs of life."""
-    library = next(Path(grpc.__file__).parent.glob("_cython/cygrpc*")).read_bytes()
-    assert [name for name, _ in KEEPALIVE if name.encode() + b"\0" not in library] == []
 
 
 def test_metrics_count_what_was_answered(single: Path) -> None:

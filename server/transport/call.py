@@ -1,0 +1,146 @@
+"""One call: what a service's handler knows as its context, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import grpc
+
+from .heads import RESPONSE, Head, trailers
+from .messages import Assembler, Metadata, Refused, framed
+from .requests import Requests
+from .session import Session
+
+log = logging.getLogger(__name__)
+
+#: Bytes of answers that may wait for the network. With more, the handler waits.
+UNSENT = 64 << 10
+
+
+class Call:
+    """On the event loop. Mutable: `_begun`, whether it has answered at all; `_over`, whether it can say anything more.
+
+    most: bytes of a request. dirty: called when the session has something to send.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stream: int,
+        handler: grpc.RpcMethodHandler,
+        head: Head,
+        most: int,
+        dirty: Callable[[], None],
+    ) -> None:
+        self._session, self._stream, self._handler, self._dirty = session, stream, handler, dirty
+        self._loop = asyncio.get_running_loop()
+        decode = handler.request_deserializer or bytes
+        self._encode = handler.response_serializer or bytes
+        self._requests = Requests(session, stream, Assembler(most, head.encoding), decode, dirty)
+        self._begun = self._over = self._gone = False
+        self._room: asyncio.Future[None] | None = None
+        self._deadline = None if head.timeout is None else self._loop.time() + head.timeout
+        self._timer = None if self._deadline is None else self._loop.call_at(self._deadline, self._expire)
+        self.task = self._loop.create_task(self._run())
+
+    def __repr__(self) -> str:
+        return f"Call({self._requests!r}, over={self._over})"
+
+    # As handlers see it
+
+    async def write(self, answer: Any) -> None:
+        """Returns once little enough waits for the network. Raises CancelledError if the client is gone."""
+        if self._over:
+            raise asyncio.CancelledError
+        if not self._begun:
+            self._begun = True
+            self._session.respond(self._stream, RESPONSE)
+        unsent = self._session.write(self._stream, framed(self._encode(answer)))
+        self._dirty()
+        if unsent > UNSENT:
+            self._room = self._loop.create_future()
+            await self._room
+
+    async def abort(self, status: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        """Ends the call: what was written is still sent. Raises Refused."""
+        raise Refused(status, details, trailing_metadata)
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the client gives up; None if it does not."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._loop.time())
+
+    def cancelled(self) -> bool:
+        """Whether the client is gone."""
+        return self._gone
+
+    # As its connection sees it
+
+    def receive(self, data: Any) -> None:
+        """Data of the client's; see `Requests.feed`."""
+        if self._over:
+            self._session.consume(self._stream, len(data))
+            return
+        try:
+            self._requests.feed(data)
+        except Refused as refused:
+            self._session.consume(self._stream, len(data))
+            self.stop(refused.status, refused.details)
+
+    def end(self) -> None:
+        """The client sends no more."""
+        self._requests.end()
+
+    def drained(self) -> None:
+        """All that was written is on its way."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    def stop(self, status: grpc.StatusCode, details: str) -> None:
+        """Ends the call, whatever its handler does."""
+        self._finish(status, details)
+        self.task.cancel()
+
+    def leave(self) -> None:
+        """The client is gone, or has all it will get."""
+        self._gone = not self._over
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.task.cancel()
+
+    def _expire(self) -> None:
+        self.stop(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
+
+    # From the first request to the status
+
+    async def _run(self) -> None:
+        try:
+            await self._handle()
+        except Refused as error:
+            self._finish(error.status, error.details, error.metadata)
+        except Exception as error:
+            log.exception("a handler failed")
+            self._finish(grpc.StatusCode.UNKNOWN, f"the server failed: {error!r}")
+        else:
+            self._finish(grpc.StatusCode.OK)
+
+    async def _handle(self) -> None:
+        handler = self._handler
+        requests = self._requests if handler.request_streaming else await self._requests.only()
+        if handler.response_streaming:
+            await (handler.stream_stream or handler.unary_stream)(requests, self)
+        else:
+            await self.write(await (handler.stream_unary or handler.unary_unary)(requests, self))
+
+    def _finish(self, status: grpc.StatusCode, details: str = "", metadata: Metadata = ()) -> None:
+        if self._over:
+            return
+        self._over = True
+        if self._begun:
+            self._session.end(self._stream, trailers(status, details, metadata))
+        else:
+            self._session.refuse(self._stream, [*RESPONSE, *trailers(status, details, metadata)])
+        self._dirty()

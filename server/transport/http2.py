@@ -1,0 +1,102 @@
+"""A gRPC server of our own over nghttp2: its sockets, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import grpc
+
+from .connection import Connection, Terms
+
+#: Waiting connections that the kernel keeps.
+BACKLOG = 1024
+
+#: Seconds that clients have to read the last words of a server that waits for them no longer.
+LAST_WORDS = 1.0
+
+
+class Http2Server:
+    """Mutable: `_terms`, which knows what is open."""
+
+    def __init__(self, terms: Terms, listeners: list[asyncio.Server], port: int) -> None:
+        self._terms, self._listeners, self.port = terms, listeners, port
+
+    def __repr__(self) -> str:
+        return f"Http2Server(port={self.port}, connections={len(self._terms.connections)})"
+
+    async def stop(self, grace: float) -> None:
+        """Takes no more connections, asks the clients to go, waits so many seconds for their calls, and ends them."""
+        for listener in self._listeners:
+            listener.close()
+        connections = [*self._terms.connections]
+        for connection in connections:
+            connection.drain()
+        await _all_gone(connections, grace)
+        for connection in self._terms.connections.copy():
+            connection.end()
+        await _all_gone(connections, LAST_WORDS)
+        for connection in self._terms.connections.copy():
+            connection.abort()
+        await _all_gone(connections, None)
+        while self._terms.tasks:
+            await asyncio.wait(self._terms.tasks)
+
+
+async def _all_gone(connections: Iterable[Connection], seconds: float | None) -> None:
+    """Or the time is over."""
+    if waits := [asyncio.create_task(connection.gone.wait()) for connection in connections]:
+        _, late = await asyncio.wait(waits, timeout=seconds)
+        for task in late:
+            task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Details(grpc.HandlerCallDetails):  # type: ignore[misc]  # gRPC has no types
+    """What a service asks of a call to find its handler."""
+
+    method: str
+    invocation_metadata: tuple[()] = ()
+
+
+def find(services: Iterable[grpc.GenericRpcHandler], path: str) -> grpc.RpcMethodHandler | None:
+    """The handler of a method by its path, None if no service has it."""
+    found = (service.service(Details(path)) for service in services)
+    return next((handler for handler in found if handler is not None), None)
+
+
+async def listen(
+    host: str, port: int, services: Iterable[grpc.GenericRpcHandler], most: int, silence: float
+) -> Http2Server:
+    """A server of these services that takes connections. port: 0 for any; most, silence: as in `Terms`.
+
+    Raises OSError if the port cannot be had.
+    """
+    loop, terms = asyncio.get_running_loop(), Terms(partial(find, tuple(services)), most, silence)
+    sockets = bound(host, port)
+    make = partial(Connection, terms)
+    listeners = [await loop.create_server(make, sock=each, backlog=BACKLOG) for each in sockets]
+    return Http2Server(terms, listeners, sockets[0].getsockname()[1])
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """Sockets at all addresses of the host, on one port; 0 takes any. Raises OSError."""
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, number, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            sockets.append(made := socket.socket(family, kind, number))
+            if family == socket.AF_INET6:  # or it would have the addresses of IPv4 as well
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if sys.platform != "win32":  # where it would let others have the port too
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((address[0], port, *address[2:]))
+            port = made.getsockname()[1]
+    except OSError:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets

@@ -1,0 +1,99 @@
+"""What the client of one call sends, message by message, no faster than the handler takes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from .messages import PREFIX, Assembler, Refused
+from .session import Session
+
+#: Bytes of requests that may wait for the handler. Beyond them the client may send a stream's window, and no more.
+UNREAD = 256 << 10
+
+
+class Requests:
+    """An iterator over decoded requests, for one handler on the event loop.
+
+    Mutable: `_waiting`, the messages that are there, in bytes `_unread`; `_owed`, bytes that were received and of which
+    the client has not heard that they are taken.
+
+    dirty: called when the session has something to send.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stream: int,
+        assembler: Assembler,
+        decode: Callable[[bytes], Any],
+        dirty: Callable[[], None],
+    ) -> None:
+        self._session, self._stream, self._assembler, self._decode = session, stream, assembler, decode
+        self._dirty, self._loop = dirty, asyncio.get_running_loop()
+        self._waiting: deque[bytes] = deque()
+        self._unread = self._owed = 0
+        self._complete = False
+        self._news: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"Requests(waiting={len(self._waiting)}, unread={self._unread}, complete={self._complete})"
+
+    def feed(self, data: Any) -> None:
+        """Data of the stream, as a buffer that need not outlive the call. Raises Refused."""
+        size = len(data)
+        for message in self._assembler.feed(data):
+            self._waiting.append(message)
+            self._unread += PREFIX + len(message)
+        if self._unread <= UNREAD:
+            self._session.consume(self._stream, size)
+        else:
+            self._session.consume_connection(size)
+            self._owed += size
+        self._tell()
+
+    def end(self) -> None:
+        """No more will come."""
+        self._complete = True
+        self._tell()
+
+    def __aiter__(self) -> Requests:
+        return self
+
+    async def __anext__(self) -> Any:
+        """The next request. Raises Refused if it is none, or the last was cut short."""
+        while not self._waiting:
+            if self._complete:
+                if self._assembler.halfway:
+                    raise Refused(grpc.StatusCode.INTERNAL, "the last message is cut short")
+                raise StopAsyncIteration
+            self._news = self._loop.create_future()
+            await self._news
+        message = self._waiting.popleft()
+        self._unread -= PREFIX + len(message)
+        if self._owed and self._unread <= UNREAD:
+            self._session.consume_stream(self._stream, self._owed)
+            self._owed = 0
+            self._dirty()
+        return self._read(message)
+
+    async def only(self) -> Any:
+        """The one request of a call that has one. Raises Refused if there is none, or another."""
+        found = [request async for request in self]
+        if len(found) != 1:
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"this call takes one message, and not {len(found)}")
+        return found[0]
+
+    def _read(self, message: bytes) -> Any:
+        try:
+            return self._decode(message)
+        except Exception as error:
+            raise Refused(grpc.StatusCode.INTERNAL, f"a message of {len(message)} bytes cannot be read") from error
+
+    def _tell(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
