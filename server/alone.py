@@ -17,7 +17,7 @@ from .gate import Gate
 QUIET = 0.005
 
 #: No more time steps in a command, and what such a tick takes, in seconds.
-FEW, BRIEF = 8, 300e-6
+FEW, BRIEF = 8, 1e-3
 LONG = 10 * BRIEF
 
 

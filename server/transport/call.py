@@ -23,7 +23,7 @@ UNSENT = 64 << 10
 class Call:
     """On the event loop. Mutable: `_begun`, whether it has answered at all; `_over`, whether it can say anything more.
 
-    most: bytes of a request. dirty: called when the session has something to send.
+    most: bytes of a request. flush: sends what the session has to send.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Call:
         handler: grpc.RpcMethodHandler,
         head: Head,
         most: int,
-        dirty: Callable[[], None],
+        flush: Callable[[], None],
     ) -> None:
-        self._session, self._stream, self._handler, self._dirty = session, stream, handler, dirty
+        self._session, self._stream, self._handler, self._flush = session, stream, handler, flush
         self._loop = asyncio.get_running_loop()
         decode = handler.request_deserializer or bytes
         self._encode = handler.response_serializer or bytes
-        self._requests = Requests(session, stream, Assembler(most, head.encoding), decode, dirty)
+        self._requests = Requests(session, stream, Assembler(most, head.encoding), decode, flush)
         self._begun = self._over = self._gone = False
         self._room: asyncio.Future[None] | None = None
         self._deadline = None if head.timeout is None else self._loop.time() + head.timeout
@@ -58,9 +58,9 @@ class Call:
         if not self._begun:
             self._begun = True
             self._session.respond(self._stream, RESPONSE)
-        unsent = self._session.write(self._stream, framed(self._encode(answer)))
-        self._dirty()
-        if unsent > UNSENT:
+        self._session.write(self._stream, framed(self._encode(answer)))
+        self._flush()
+        if self._session.unsent(self._stream) > UNSENT:
             self._room = self._loop.create_future()
             await self._room
 
@@ -109,6 +109,7 @@ class Call:
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
+        self._requests.leave()
         self.task.cancel()
 
     def _expire(self) -> None:
@@ -143,4 +144,4 @@ class Call:
             self._session.end(self._stream, trailers(status, details, metadata))
         else:
             self._session.refuse(self._stream, [*RESPONSE, *trailers(status, details, metadata)])
-        self._dirty()
+        self._flush()

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import cast
 
 import grpc
 
 from .call import Call
-from .heads import RESPONSE, not_grpc, read_head, trailers
+from .heads import RESPONSE, Head, not_grpc, read_head, trailers
 from .messages import Refused
 from .session import ProtocolError, Session
 
@@ -38,14 +39,14 @@ class Terms:
 
 
 class Connection(asyncio.Protocol):
-    """On the event loop. Mutable: `_calls`, by stream; `_heard`, `_asked`: signs of life; `gone`: is set in the end."""
+    """On the event loop. Mutable: `_calls`, those that run; `_heard` and `_asked`, signs of life; and how far it is:
+    `_draining`, it ends with its last call; `_done`, nothing more is written. `gone` is set in the end."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms, self.gone = terms, asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._session = Session(self)
-        self._calls: dict[int, Call] = {}
-        self._scheduled = self._paused = self._closing = False
+        self._session = Session(self._begin)
+        self._calls: set[Call] = set()
+        self._receiving = self._paused = self._draining = self._done = False
         self._heard, self._asked = True, False
         self._watch: asyncio.TimerHandle | None = None
 
@@ -55,20 +56,26 @@ class Connection(asyncio.Protocol):
     # The socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # as uvloop's is, though it does not say so
         self._terms.connections.add(self)
-        self._look()
         self._flush()
+        self._look()
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        if self._done:
+            return
+        self._heard = self._receiving = True
         try:
             self._session.receive(data)
         except ProtocolError as error:
             log.info("a connection ends: %s", error)
-            self._transport.close()
+            self.abort()
+            return
+        finally:
+            self._receiving = False
         self._flush()
+        if self._session.over:
+            self._close()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -78,114 +85,91 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._terms.connections.discard(self)
-        self.gone.set()
+        self._done = True
         if self._watch is not None:
             self._watch.cancel()
-        for call in self._calls.values():
-            call.leave()
         self._session.close()
-
-    def _dirty(self) -> None:
-        """What is written in one turn of the event loop goes to the socket at once."""
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        self._terms.connections.discard(self)
+        self.gone.set()
 
     def _flush(self) -> None:
-        self._scheduled = False
+        """While the session is at work on what came, nothing is sent: it is sent right after."""
+        if self._receiving or self._done:
+            return
         try:
-            self._send()
-            if self._closing and not self._calls:
-                self._session.terminate()
-                self._send()
+            while not self._paused and (data := self._session.pull(PIECE)):
+                self._transport.write(data)
         except ProtocolError as error:
             log.error("a connection ends: %s", error)
-            self._transport.abort()
-        if self._session.over:
-            self._transport.close()
-
-    def _send(self) -> None:
-        while not (self._paused or self._transport.is_closing()) and (pieces := self._pull()):
-            self._transport.writelines(pieces)
-
-    def _pull(self) -> list[bytes]:
-        pieces, size = [], 0
-        while size < PIECE and (piece := self._session.pull()):
-            pieces.append(piece)
-            size += len(piece)
-        return pieces
+            self.abort()
+        if self._draining and self._session.idle:
+            self._say_goodbye()
 
     # Its end
 
     def drain(self) -> None:
         """The client is asked to go; its calls may end."""
-        self._closing = True
+        self._draining = True
         self._session.announce_end()
         self._flush()
 
     def end(self) -> None:
         """Its calls end now."""
-        for call in [*self._calls.values()]:
+        for call in self._calls.copy():
             call.stop(grpc.StatusCode.UNAVAILABLE, "the server is shutting down")
-        self._send()
-        self._session.terminate()
-        self._flush()
+        self._say_goodbye()
 
     def abort(self) -> None:
         """At once; a client that does not read hears nothing of it."""
+        self._done = True
         self._transport.abort()
+
+    def _say_goodbye(self) -> None:
+        if not self._done:
+            self._session.terminate()
+            self._transport.write(self._session.pull(PIECE))
+            self._close()
+
+    def _close(self) -> None:
+        """Once the socket has sent what it has."""
+        self._done = True
+        self._transport.close()
 
     def _look(self) -> None:
         """A client that says nothing is asked, and given up if it still says nothing."""
         if self._asked and not self._heard:
             log.info("a connection gave no sign of life")
-            self._transport.abort()
+            self.abort()
             return
         self._asked = not self._heard
         if self._asked:
             self._session.ping()
             self._flush()
         self._heard = False
-        self._watch = self._loop.call_later(self._terms.silence, self._look)
+        self._watch = asyncio.get_running_loop().call_later(self._terms.silence, self._look)
 
-    # What its session hears
+    # Its calls
 
-    def headed(self, stream: int, head: dict[bytes, bytes]) -> None:
-        if stream in self._calls:
-            return  # what stands behind a client's messages says nothing here
+    def _begin(self, stream: int, head: dict[bytes, bytes]) -> Call | None:
         if (wrong := not_grpc(head)) is not None:
             self._session.refuse(stream, wrong)
-            return
+            return None
         try:
-            self._begin(stream, head)
+            return self._call(stream, read_head(head))
         except Refused as refused:
             self._session.refuse(stream, [*RESPONSE, *trailers(refused.status, refused.details)])
+            return None
 
-    def _begin(self, stream: int, head: dict[bytes, bytes]) -> None:
+    def _call(self, stream: int, head: Head) -> Call:
         """Raises Refused."""
-        known = read_head(head)
-        if (handler := self._terms.find(known.method)) is None:
-            raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"there is no method {known.method}")
-        call = Call(self._session, stream, handler, known, self._terms.most, self._dirty)
-        self._calls[stream] = call
+        if (handler := self._terms.find(head.method)) is None:
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"there is no method {head.method}")
+        call = Call(self._session, stream, handler, head, self._terms.most, self._flush)
+        self._calls.add(call)
         self._terms.tasks.add(call.task)
-        call.task.add_done_callback(self._terms.tasks.discard)
+        call.task.add_done_callback(partial(self._ended, call))
+        return call
 
-    def received(self, stream: int, data: Any) -> None:
-        if stream in self._calls:
-            self._calls[stream].receive(data)
-        else:  # of a call that was refused
-            self._session.consume(stream, len(data))
-
-    def ended(self, stream: int) -> None:
-        if stream in self._calls:
-            self._calls[stream].end()
-
-    def drained(self, stream: int) -> None:
-        if stream in self._calls:
-            self._calls[stream].drained()
-
-    def closed(self, stream: int) -> None:
-        if stream in self._calls:
-            self._calls.pop(stream).leave()
+    def _ended(self, call: Call, task: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._terms.tasks.discard(task)

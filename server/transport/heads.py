@@ -10,7 +10,7 @@ from urllib.parse import quote
 import grpc
 
 from .messages import ENCODINGS, Metadata, Refused
-from .outgoing import Headers
+from .stream import Headers
 
 ENCODING = (b"grpc-accept-encoding", b",".join([b"identity", *ENCODINGS]))
 RESPONSE: Headers = ((b":status", b"200"), (b"content-type", b"application/grpc"), ENCODING)

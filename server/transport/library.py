@@ -46,6 +46,7 @@ typedef int (*data_callback)(nghttp2_session *, uint8_t, int32_t, const uint8_t 
 typedef int (*close_callback)(nghttp2_session *, int32_t, uint32_t, void *);
 
 int nghttp2_session_callbacks_new(nghttp2_session_callbacks **);
+void nghttp2_session_callbacks_del(nghttp2_session_callbacks *);
 void nghttp2_session_callbacks_set_on_begin_headers_callback(nghttp2_session_callbacks *, frame_callback);
 void nghttp2_session_callbacks_set_on_header_callback(nghttp2_session_callbacks *, header_callback);
 void nghttp2_session_callbacks_set_on_data_chunk_recv_callback(nghttp2_session_callbacks *, data_callback);

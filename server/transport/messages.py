@@ -49,12 +49,12 @@ class Assembler:
 
     def feed(self, data: Any) -> list[bytes]:
         """The messages that are now complete. data: a buffer that need not outlive the call. Raises Refused."""
-        if not self._partial and len(data) >= PREFIX and self._length(data[:PREFIX]) == len(data):
+        if not self._partial and len(data) >= PREFIX and self._end(data[:PREFIX]) == len(data):
             return [self._plain(data[:1], data[PREFIX:])]  # as most: one message, all of it
         self._partial += data
         messages, start = [], 0
         while len(self._partial) - start >= PREFIX:
-            end = start + self._length(self._partial[start : start + PREFIX])
+            end = start + self._end(self._partial[start : start + PREFIX])
             if end > len(self._partial):
                 break
             messages.append(self._plain(self._partial[start : start + 1], bytes(self._partial[start + PREFIX : end])))
@@ -62,8 +62,8 @@ class Assembler:
         del self._partial[:start]
         return messages
 
-    def _length(self, prefix: bytes | bytearray) -> int:
-        """Of the message behind it, and its own."""
+    def _end(self, prefix: bytes | bytearray) -> int:
+        """Of the message behind it, counted from its own beginning."""
         length = int.from_bytes(prefix[1:], "big")
         if length > self._most:
             raise self._too_large(f"{length} bytes")

@@ -22,7 +22,7 @@ class Requests:
     Mutable: `_waiting`, the messages that are there, in bytes `_unread`; `_owed`, bytes that were received and of which
     the client has not heard that they are taken.
 
-    dirty: called when the session has something to send.
+    flush: sends what the session has to send.
     """
 
     def __init__(
@@ -31,10 +31,10 @@ class Requests:
         stream: int,
         assembler: Assembler,
         decode: Callable[[bytes], Any],
-        dirty: Callable[[], None],
+        flush: Callable[[], None],
     ) -> None:
         self._session, self._stream, self._assembler, self._decode = session, stream, assembler, decode
-        self._dirty, self._loop = dirty, asyncio.get_running_loop()
+        self._flush, self._loop = flush, asyncio.get_running_loop()
         self._waiting: deque[bytes] = deque()
         self._unread = self._owed = 0
         self._complete = False
@@ -45,21 +45,25 @@ class Requests:
 
     def feed(self, data: Any) -> None:
         """Data of the stream, as a buffer that need not outlive the call. Raises Refused."""
-        size = len(data)
-        for message in self._assembler.feed(data):
-            self._waiting.append(message)
-            self._unread += PREFIX + len(message)
+        if messages := self._assembler.feed(data):
+            self._waiting.extend(messages)
+            self._unread += sum(map(len, messages)) + PREFIX * len(messages)
+            self._tell()
         if self._unread <= UNREAD:
-            self._session.consume(self._stream, size)
+            self._session.consume(self._stream, len(data))
         else:
-            self._session.consume_connection(size)
-            self._owed += size
-        self._tell()
+            self._session.consume_connection(len(data))
+            self._owed += len(data)
 
     def end(self) -> None:
         """No more will come."""
         self._complete = True
         self._tell()
+
+    def leave(self) -> None:
+        """The client is gone, and the session may be: nobody has to hear what is taken."""
+        self._owed = 0
+        self.end()
 
     def __aiter__(self) -> Requests:
         return self
@@ -68,18 +72,18 @@ class Requests:
         """The next request. Raises Refused if it is none, or the last was cut short."""
         while not self._waiting:
             if self._complete:
-                if self._assembler.halfway:
-                    raise Refused(grpc.StatusCode.INTERNAL, "the last message is cut short")
+                self._check_complete()
                 raise StopAsyncIteration
             self._news = self._loop.create_future()
             await self._news
         message = self._waiting.popleft()
         self._unread -= PREFIX + len(message)
         if self._owed and self._unread <= UNREAD:
-            self._session.consume_stream(self._stream, self._owed)
-            self._owed = 0
-            self._dirty()
-        return self._read(message)
+            self._pay()
+        try:
+            return self._decode(message)
+        except Exception as error:
+            raise Refused(grpc.StatusCode.INTERNAL, f"a message of {len(message)} bytes cannot be read") from error
 
     async def only(self) -> Any:
         """The one request of a call that has one. Raises Refused if there is none, or another."""
@@ -88,11 +92,14 @@ class Requests:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"this call takes one message, and not {len(found)}")
         return found[0]
 
-    def _read(self, message: bytes) -> Any:
-        try:
-            return self._decode(message)
-        except Exception as error:
-            raise Refused(grpc.StatusCode.INTERNAL, f"a message of {len(message)} bytes cannot be read") from error
+    def _check_complete(self) -> None:
+        if self._assembler.halfway:
+            raise Refused(grpc.StatusCode.INTERNAL, "the last message is cut short")
+
+    def _pay(self) -> None:
+        self._session.consume_stream(self._stream, self._owed)
+        self._owed = 0
+        self._flush()
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():

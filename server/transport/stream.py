@@ -1,31 +1,48 @@
-"""What a stream still has to send."""
+"""One stream of a connection: who hears of it, and what it still has to send."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from .library import ffi
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class Outgoing:
-    """Mutable. unsent: bytes that wait; trailers: what ends the stream behind them, None until that is known.
+class Incoming(Protocol):
+    """Hears of a stream, while its session receives or sends. It must not raise."""
 
-    deferred: nghttp2 asks no more until it hears that there is something; open: the client may still send.
+    def receive(self, data: Any) -> None:
+        """Data, as a buffer that lives no longer than this call. They must be consumed in the end."""
+
+    def end(self) -> None:
+        """The client sends no more."""
+
+    def drained(self) -> None:
+        """All that was written has been sent."""
+
+    def leave(self) -> None:
+        """Nothing more can come or be sent."""
+
+
+class Stream:
+    """Mutable. unsent: bytes that wait; trailers: what ends it behind them, None until that is known.
+
+    incoming: None if nobody wants to hear of it; deferred: nghttp2 asks for no more until it hears that there is
+    something; open: the client may still send.
     """
 
-    __slots__ = ("_chunks", "_offset", "deferred", "open", "trailers", "unsent")
+    __slots__ = ("_chunks", "_offset", "deferred", "incoming", "open", "trailers", "unsent")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._offset = 0  # what has gone of the first chunk
         self.unsent = 0
-        self.deferred = False
         self.trailers: Headers | None = None
-        self.open = True
+        self.incoming: Incoming | None = None
+        self.deferred, self.open = False, True
 
     def add(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
