@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import grpc
 
 from .heads import RESPONSE, Head, trailers
-from .messages import Assembler, Metadata, Refused, framed
+from .messages import Metadata, Refused, framed
 from .requests import Requests
 from .session import Session
+from .stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Call:
     def __init__(
         self,
         session: Session,
-        stream: int,
+        stream: Stream,
         handler: grpc.RpcMethodHandler,
         head: Head,
         most: int,
@@ -39,7 +40,7 @@ class Call:
         self._loop = asyncio.get_running_loop()
         decode = handler.request_deserializer or bytes
         self._encode = handler.response_serializer or bytes
-        self._requests = Requests(session, stream, Assembler(most, head.encoding), decode, flush)
+        self._requests = Requests(session, stream, head.encoding, most, decode, flush)
         self._begun = self._over = self._gone = False
         self._room: asyncio.Future[None] | None = None
         self._deadline = None if head.timeout is None else self._loop.time() + head.timeout
@@ -60,7 +61,7 @@ class Call:
             self._session.respond(self._stream, RESPONSE)
         self._session.write(self._stream, framed(self._encode(answer)))
         self._flush()
-        if self._session.unsent(self._stream) > UNSENT:
+        if self._stream.unsent > UNSENT:
             self._room = self._loop.create_future()
             await self._room
 
@@ -78,15 +79,15 @@ class Call:
 
     # As its connection sees it
 
-    def receive(self, data: Any) -> None:
+    def receive(self, data: bytes) -> None:
         """Data of the client's; see `Requests.feed`."""
         if self._over:
-            self._session.consume(self._stream, len(data))
+            self._session.consume(self._stream.number, len(data))
             return
         try:
             self._requests.feed(data)
         except Refused as refused:
-            self._session.consume(self._stream, len(data))
+            self._session.consume(self._stream.number, len(data))
             self.stop(refused.status, refused.details)
 
     def end(self) -> None:

@@ -15,6 +15,7 @@ from .call import Call
 from .heads import RESPONSE, Head, not_grpc, read_head, trailers
 from .messages import Refused
 from .session import ProtocolError, Session
+from .stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +67,16 @@ class Connection(asyncio.Protocol):
             return
         self._heard = self._receiving = True
         try:
-            self._session.receive(data)
+            news = self._session.receive(data)
         except ProtocolError as error:
             log.info("a connection ends: %s", error)
             self.abort()
             return
         finally:
             self._receiving = False
-        self._flush()
-        if self._session.over:
-            self._close()
+        if news:
+            self._flush()
+            self._close_if_over()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -83,6 +84,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._flush()
+        self._close_if_over()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._done = True
@@ -97,8 +99,10 @@ class Connection(asyncio.Protocol):
         if self._receiving or self._done:
             return
         try:
-            while not self._paused and (data := self._session.pull(PIECE)):
-                self._transport.write(data)
+            while not self._paused:
+                self._transport.write(data := self._session.pull(PIECE))
+                if len(data) < PIECE:
+                    break
         except ProtocolError as error:
             log.error("a connection ends: %s", error)
             self.abort()
@@ -130,6 +134,10 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._session.pull(PIECE))
             self._close()
 
+    def _close_if_over(self) -> None:
+        if not self._done and self._session.over:
+            self._close()
+
     def _close(self) -> None:
         """Once the socket has sent what it has."""
         self._done = True
@@ -150,7 +158,7 @@ class Connection(asyncio.Protocol):
 
     # Its calls
 
-    def _begin(self, stream: int, head: dict[bytes, bytes]) -> Call | None:
+    def _begin(self, stream: Stream, head: dict[bytes, bytes]) -> Call | None:
         if (wrong := not_grpc(head)) is not None:
             self._session.refuse(stream, wrong)
             return None
@@ -160,7 +168,7 @@ class Connection(asyncio.Protocol):
             self._session.refuse(stream, [*RESPONSE, *trailers(refused.status, refused.details)])
             return None
 
-    def _call(self, stream: int, head: Head) -> Call:
+    def _call(self, stream: Stream, head: Head) -> Call:
         """Raises Refused."""
         if (handler := self._terms.find(head.method)) is None:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"there is no method {head.method}")

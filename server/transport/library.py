@@ -1,20 +1,33 @@
 """nghttp2's C functions, as far as a server needs them (nghttp2.org/documentation), found at run time.
 
-Every system that has curl has the library. cffi calls it through its binary interface, so nothing is compiled.
+Every system that has curl has the library. All of them return within microseconds; so the interpreter's lock is kept
+while they run, or each call would be an invitation to other threads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    PyDLL,
+    Structure,
+    c_char_p,
+    c_int,
+    c_int32,
+    c_size_t,
+    c_ssize_t,
+    c_uint8,
+    c_uint32,
+    c_void_p,
+)
 from ctypes.util import find_library
 from functools import cache
-from typing import Any
-
-from cffi import FFI
 
 #: Frame types, flags and error codes of RFC 9113, sections 6 and 7.
 DATA, HEADERS = 0, 1
 END_STREAM = 1
-NO_ERROR, INTERNAL_ERROR, CANCEL = 0, 2, 8
+NO_ERROR = 0
 
 #: Settings (RFC 9113, 6.5.2).
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 3, 4, 5
@@ -25,74 +38,98 @@ DEFERRED, CALLBACK_FAILURE = -508, -902
 #: What a source may say of its data: it has no more of it; but more than data will follow.
 EOF, NO_END_STREAM = 1, 2
 
-ffi = FFI()
-ffi.cdef(
-    """
-typedef struct nghttp2_session nghttp2_session;
-typedef struct nghttp2_session_callbacks nghttp2_session_callbacks;
-typedef struct nghttp2_option nghttp2_option;
-typedef struct { size_t length; int32_t stream_id; uint8_t type, flags, reserved; } nghttp2_frame_hd;
-typedef union { nghttp2_frame_hd hd; } nghttp2_frame;
-typedef union { int fd; void *ptr; } nghttp2_data_source;
-typedef struct { uint8_t *name, *value; size_t namelen, valuelen; uint8_t flags; } nghttp2_nv;
-typedef struct { int32_t settings_id; uint32_t value; } nghttp2_settings_entry;
-typedef ssize_t (*read_callback)(
-    nghttp2_session *, int32_t, uint8_t *, size_t, uint32_t *, nghttp2_data_source *, void *);
-typedef struct { nghttp2_data_source source; read_callback read; } nghttp2_data_provider;
-typedef int (*frame_callback)(nghttp2_session *, const nghttp2_frame *, void *);
-typedef int (*header_callback)(
-    nghttp2_session *, const nghttp2_frame *, const uint8_t *, size_t, const uint8_t *, size_t, uint8_t, void *);
-typedef int (*data_callback)(nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t, void *);
-typedef int (*close_callback)(nghttp2_session *, int32_t, uint32_t, void *);
 
-int nghttp2_session_callbacks_new(nghttp2_session_callbacks **);
-void nghttp2_session_callbacks_del(nghttp2_session_callbacks *);
-void nghttp2_session_callbacks_set_on_begin_headers_callback(nghttp2_session_callbacks *, frame_callback);
-void nghttp2_session_callbacks_set_on_header_callback(nghttp2_session_callbacks *, header_callback);
-void nghttp2_session_callbacks_set_on_data_chunk_recv_callback(nghttp2_session_callbacks *, data_callback);
-void nghttp2_session_callbacks_set_on_frame_recv_callback(nghttp2_session_callbacks *, frame_callback);
-void nghttp2_session_callbacks_set_on_stream_close_callback(nghttp2_session_callbacks *, close_callback);
-int nghttp2_option_new(nghttp2_option **);
-void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int);
+class FrameHead(Structure):
+    """How every frame begins."""
 
-int nghttp2_session_server_new2(
-    nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *);
-void nghttp2_session_del(nghttp2_session *);
-ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t);
-ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **);
-int nghttp2_session_want_read(nghttp2_session *);
-int nghttp2_session_want_write(nghttp2_session *);
-int nghttp2_session_consume(nghttp2_session *, int32_t, size_t);
-int nghttp2_session_consume_connection(nghttp2_session *, size_t);
-int nghttp2_session_consume_stream(nghttp2_session *, int32_t, size_t);
-int nghttp2_session_resume_data(nghttp2_session *, int32_t);
-int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t, int32_t, int32_t);
-int nghttp2_session_terminate_session(nghttp2_session *, uint32_t);
+    _fields_ = (("length", c_size_t), ("stream", c_int32), ("type", c_uint8), ("flags", c_uint8), ("_", c_uint8))
 
-int nghttp2_submit_settings(nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t);
-int nghttp2_submit_response(
-    nghttp2_session *, int32_t, const nghttp2_nv *, size_t, const nghttp2_data_provider *);
-int nghttp2_submit_trailer(nghttp2_session *, int32_t, const nghttp2_nv *, size_t);
-int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t, int32_t, uint32_t);
-int nghttp2_submit_ping(nghttp2_session *, uint8_t, const uint8_t *);
-int nghttp2_submit_shutdown_notice(nghttp2_session *);
-const char *nghttp2_strerror(int);
-"""
-)
+
+class Setting(Structure):
+    _fields_ = (("number", c_int32), ("value", c_uint32))
+
+
+class Pair(Structure):
+    """A header."""
+
+    _fields_ = (
+        ("name", c_char_p),
+        ("value", c_char_p),
+        ("name_size", c_size_t),
+        ("value_size", c_size_t),
+        ("flags", c_uint8),
+    )
+
+
+#: What nghttp2 calls. Each has the session first and a pointer of the caller's choice last; pointers are addresses.
+OnFrame = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)
+OnHeader = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_uint8, c_void_p)
+OnData = CFUNCTYPE(c_int, c_void_p, c_uint8, c_int32, c_void_p, c_size_t, c_void_p)
+OnClose = CFUNCTYPE(c_int, c_void_p, c_int32, c_uint32, c_void_p)
+OnRead = CFUNCTYPE(c_ssize_t, c_void_p, c_int32, c_void_p, c_size_t, c_void_p, c_void_p, c_void_p)
+
+
+class Source(Structure):
+    """Where the data of a stream come from."""
+
+    _fields_ = (("_", c_void_p), ("read", OnRead))
+
+
+#: Function → what it returns, what it takes.
+FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "session_callbacks_new": (c_int, (POINTER(c_void_p),)),
+    "session_callbacks_del": (None, (c_void_p,)),
+    "session_callbacks_set_on_begin_headers_callback": (None, (c_void_p, OnFrame)),
+    "session_callbacks_set_on_header_callback": (None, (c_void_p, OnHeader)),
+    "session_callbacks_set_on_data_chunk_recv_callback": (None, (c_void_p, OnData)),
+    "session_callbacks_set_on_frame_recv_callback": (None, (c_void_p, OnFrame)),
+    "session_callbacks_set_on_stream_close_callback": (None, (c_void_p, OnClose)),
+    "option_new": (c_int, (POINTER(c_void_p),)),
+    "option_set_no_auto_window_update": (None, (c_void_p, c_int)),
+    "session_server_new2": (c_int, (POINTER(c_void_p), c_void_p, c_void_p, c_void_p)),
+    "session_del": (None, (c_void_p,)),
+    "session_mem_recv": (c_ssize_t, (c_void_p, c_char_p, c_size_t)),
+    "session_mem_send": (c_ssize_t, (c_void_p, POINTER(c_void_p))),
+    "session_want_read": (c_int, (c_void_p,)),
+    "session_want_write": (c_int, (c_void_p,)),
+    "session_consume": (c_int, (c_void_p, c_int32, c_size_t)),
+    "session_consume_connection": (c_int, (c_void_p, c_size_t)),
+    "session_consume_stream": (c_int, (c_void_p, c_int32, c_size_t)),
+    "session_resume_data": (c_int, (c_void_p, c_int32)),
+    "session_set_local_window_size": (c_int, (c_void_p, c_uint8, c_int32, c_int32)),
+    "session_terminate_session": (c_int, (c_void_p, c_uint32)),
+    "submit_settings": (c_int, (c_void_p, c_uint8, POINTER(Setting), c_size_t)),
+    "submit_response": (c_int, (c_void_p, c_int32, POINTER(Pair), c_size_t, POINTER(Source))),
+    "submit_trailer": (c_int, (c_void_p, c_int32, POINTER(Pair), c_size_t)),
+    "submit_rst_stream": (c_int, (c_void_p, c_uint8, c_int32, c_uint32)),
+    "submit_ping": (c_int, (c_void_p, c_uint8, c_void_p)),
+    "submit_shutdown_notice": (c_int, (c_void_p,)),
+    "strerror": (c_char_p, (c_int,)),
+}
 
 
 @cache
-def library() -> Any | None:
+def library() -> PyDLL | None:
     """nghttp2, or None where it is not installed."""
-    name = find_library("nghttp2")
     try:
-        return ffi.dlopen(name or "libnghttp2.so.14")
-    except OSError:
+        found = PyDLL(find_library("nghttp2") or "libnghttp2.so.14")
+        for name, (result, arguments) in FUNCTIONS.items():
+            function = getattr(found, f"nghttp2_{name}")
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError):  # or one that is too old
         return None
+    return found
 
 
-def needed() -> Any:
+def needed() -> PyDLL:
     """nghttp2. Raises ModuleNotFoundError where it is not installed."""
     if (found := library()) is None:
         raise ModuleNotFoundError("the library nghttp2 is not installed")
     return found
+
+
+def mover() -> Callable[[int, bytes, int], int]:
+    """C's memmove: to an address, of some bytes, so many."""
+    function = PyDLL(None).memmove
+    function.restype, function.argtypes = c_void_p, (c_void_p, c_char_p, c_size_t)
+    return function

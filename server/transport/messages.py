@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import grpc
 
 PREFIX = 5
+PLAIN = b"\0"
 
 #: The encodings that are understood, as `zlib` takes its window's bits.
 ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
@@ -30,10 +32,40 @@ def framed(message: bytes) -> bytes:
     return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A compressed message, that waits so."""
+
+    message: bytes
+    encoding: bytes | None
+
+    def __len__(self) -> int:
+        return len(self.message)
+
+    def unpacked(self, most: int) -> bytes:
+        """most: bytes that it may have then. Raises Refused."""
+        if self.encoding not in ENCODINGS:
+            raise Refused(grpc.StatusCode.INTERNAL, "a message is compressed, but the call does not say how")
+        unpacker = zlib.decompressobj(ENCODINGS[self.encoding])
+        try:
+            plain = unpacker.decompress(self.message, most + 1)
+        except zlib.error as error:
+            raise Refused(grpc.StatusCode.INTERNAL, f"a compressed message cannot be read: {error}") from error
+        if len(plain) > most:
+            raise too_large(f"more than {most}", most)
+        if not unpacker.eof:
+            raise Refused(grpc.StatusCode.INTERNAL, "a compressed message is cut short")
+        return plain
+
+
+def too_large(size: str, most: int) -> Refused:
+    return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {size} bytes is over the limit of {most}")
+
+
 class Assembler:
     """Data in whatever pieces → messages. Mutable: `_partial`, the beginning of a message.
 
-    most: bytes of a message, compressed and not. encoding: what the client compresses with.
+    most: bytes of a message. encoding: what the client compresses with.
     """
 
     __slots__ = ("_encoding", "_most", "_partial")
@@ -47,43 +79,23 @@ class Assembler:
         """Whether a message has begun and is not complete."""
         return bool(self._partial)
 
-    def feed(self, data: Any) -> list[bytes]:
-        """The messages that are now complete. data: a buffer that need not outlive the call. Raises Refused."""
-        if not self._partial and len(data) >= PREFIX and self._end(data[:PREFIX]) == len(data):
-            return [self._plain(data[:1], data[PREFIX:])]  # as most: one message, all of it
+    def feed(self, data: bytes) -> Sequence[bytes | Packed]:
+        """The messages that are now complete. Raises Refused."""
+        if not self._partial and data[:1] == PLAIN and self._end(data[:PREFIX]) == len(data):
+            return (data[PREFIX:],)  # as most: one message, all of it
         self._partial += data
-        messages, start = [], 0
-        while len(self._partial) - start >= PREFIX:
-            end = start + self._end(self._partial[start : start + PREFIX])
-            if end > len(self._partial):
-                break
-            messages.append(self._plain(self._partial[start : start + 1], bytes(self._partial[start + PREFIX : end])))
+        messages, start, whole = [], 0, len(self._partial)
+        while start + PREFIX <= whole and (end := start + self._end(self._partial[start : start + PREFIX])) <= whole:
+            messages.append(self._message(self._partial[start], bytes(self._partial[start + PREFIX : end])))
             start = end
         del self._partial[:start]
         return messages
 
     def _end(self, prefix: bytes | bytearray) -> int:
-        """Of the message behind it, counted from its own beginning."""
-        length = int.from_bytes(prefix[1:], "big")
-        if length > self._most:
-            raise self._too_large(f"{length} bytes")
+        """Of the message behind it, counted from its own beginning. More than that if the prefix is not complete."""
+        if (length := int.from_bytes(prefix[1:], "big")) > self._most:
+            raise too_large(str(length), self._most)
         return PREFIX + length
 
-    def _too_large(self, size: str) -> Refused:
-        return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, f"a message of {size} is over the limit of {self._most}")
-
-    def _plain(self, flag: bytes | bytearray, message: bytes) -> bytes:
-        if flag == b"\0":
-            return message
-        if flag != b"\1" or self._encoding not in ENCODINGS:
-            raise Refused(grpc.StatusCode.INTERNAL, "a message is compressed, but the call does not say how")
-        unpacked = zlib.decompressobj(ENCODINGS[self._encoding])
-        try:
-            plain = unpacked.decompress(message, self._most + 1)
-        except zlib.error as error:
-            raise Refused(grpc.StatusCode.INTERNAL, f"a compressed message cannot be read: {error}") from error
-        if len(plain) > self._most:
-            raise self._too_large(f"more than {self._most} bytes, unpacked,")
-        if not unpacked.eof:
-            raise Refused(grpc.StatusCode.INTERNAL, "a compressed message is cut short")
-        return plain
+    def _message(self, flag: int, message: bytes) -> bytes | Packed:
+        return Packed(message, self._encoding) if flag else message

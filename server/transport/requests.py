@@ -9,8 +9,9 @@ from typing import Any
 
 import grpc
 
-from .messages import PREFIX, Assembler, Refused
+from .messages import PREFIX, Assembler, Packed, Refused
 from .session import Session
+from .stream import Stream
 
 #: Bytes of requests that may wait for the handler. Beyond them the client may send a stream's window, and no more.
 UNREAD = 256 << 10
@@ -19,23 +20,25 @@ UNREAD = 256 << 10
 class Requests:
     """An iterator over decoded requests, for one handler on the event loop.
 
-    Mutable: `_waiting`, the messages that are there, in bytes `_unread`; `_owed`, bytes that were received and of which
-    the client has not heard that they are taken.
+    Mutable: `_waiting`, the messages that are there; `_unread`, bytes of them and of one that is not complete; `_owed`,
+    bytes of which the client has not heard that they are taken.
 
-    flush: sends what the session has to send.
+    most: bytes of a request; flush: sends what the session has to send.
     """
 
     def __init__(
         self,
         session: Session,
-        stream: int,
-        assembler: Assembler,
+        stream: Stream,
+        encoding: bytes | None,
+        most: int,
         decode: Callable[[bytes], Any],
         flush: Callable[[], None],
     ) -> None:
-        self._session, self._stream, self._assembler, self._decode = session, stream, assembler, decode
-        self._flush, self._loop = flush, asyncio.get_running_loop()
-        self._waiting: deque[bytes] = deque()
+        self._session, self._stream, self._most, self._decode, self._flush = session, stream, most, decode, flush
+        self._loop = asyncio.get_running_loop()
+        self._assembler = Assembler(most, encoding)
+        self._waiting: deque[bytes | Packed] = deque()
         self._unread = self._owed = 0
         self._complete = False
         self._news: asyncio.Future[None] | None = None
@@ -43,17 +46,18 @@ class Requests:
     def __repr__(self) -> str:
         return f"Requests(waiting={len(self._waiting)}, unread={self._unread}, complete={self._complete})"
 
-    def feed(self, data: Any) -> None:
-        """Data of the stream, as a buffer that need not outlive the call. Raises Refused."""
+    def feed(self, data: bytes) -> None:
+        """Data of the stream. Raises Refused."""
+        size, waiting = len(data), self._waiting
         if messages := self._assembler.feed(data):
-            self._waiting.extend(messages)
-            self._unread += sum(map(len, messages)) + PREFIX * len(messages)
+            waiting.extend(messages)
             self._tell()
-        if self._unread <= UNREAD:
-            self._session.consume(self._stream, len(data))
+        self._unread += size
+        if self._unread <= UNREAD or not waiting:
+            self._session.consume(self._stream.number, size)
         else:
-            self._session.consume_connection(len(data))
-            self._owed += len(data)
+            self._session.consume_connection(size)
+            self._owed += size
 
     def end(self) -> None:
         """No more will come."""
@@ -76,10 +80,7 @@ class Requests:
                 raise StopAsyncIteration
             self._news = self._loop.create_future()
             await self._news
-        message = self._waiting.popleft()
-        self._unread -= PREFIX + len(message)
-        if self._owed and self._unread <= UNREAD:
-            self._pay()
+        message = self._take()
         try:
             return self._decode(message)
         except Exception as error:
@@ -92,14 +93,18 @@ class Requests:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"this call takes one message, and not {len(found)}")
         return found[0]
 
+    def _take(self) -> bytes:
+        message = self._waiting.popleft()
+        self._unread -= PREFIX + len(message)
+        if self._owed and self._unread <= UNREAD:
+            self._session.consume_stream(self._stream.number, self._owed)
+            self._owed = 0
+            self._flush()
+        return message.unpacked(self._most) if isinstance(message, Packed) else message
+
     def _check_complete(self) -> None:
         if self._assembler.halfway:
             raise Refused(grpc.StatusCode.INTERNAL, "the last message is cut short")
-
-    def _pay(self) -> None:
-        self._session.consume_stream(self._stream, self._owed)
-        self._owed = 0
-        self._flush()
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():

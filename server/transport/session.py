@@ -6,13 +6,16 @@ A message passes few functions here: beside the runtime each costs several times
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any
+from ctypes import byref, c_uint32, c_void_p, string_at
 
 from . import library as h2
-from .library import ffi, needed
-from .native import callback, new_session, pairs
+from .library import mover, needed
+from .native import new_session, pairs
 from .stream import Headers, Incoming, Stream
+
+log = logging.getLogger(__name__)
 
 #: Bytes of a stream that a client may send ahead, before it hears that they are taken; and of a connection.
 STREAM_WINDOW, CONNECTION_WINDOW = 1 << 20, 16 << 20
@@ -27,7 +30,7 @@ STREAMS = 16_384
 READ = frozenset({b":method", b":path", b"content-type", b"grpc-timeout", b"grpc-encoding"})
 
 #: Of a stream whose request has these headers: who is to hear of it, None if nobody need. It must not raise.
-Begin = Callable[[int, dict[bytes, bytes]], Incoming | None]
+Begin = Callable[[Stream, dict[bytes, bytes]], Incoming | None]
 
 
 class ProtocolError(Exception):
@@ -42,17 +45,17 @@ class Session:
         self._begin = begin
         self._streams: dict[int, Stream] = {}
         self._head: dict[bytes, bytes] = {}
-        self._answered: list[int] = []
-        self._lib, self._sent = needed(), ffi.new("const uint8_t **")
+        self._answered: list[Stream] = []
+        self._lib, self._move, self._sent = needed(), mover(), c_void_p()
+        self._sent_at = byref(self._sent)
+        self._source = h2.Source(None, h2.OnRead(self._on_read))
         self._hooks = {
-            "begin_headers": callback("frame_callback", self._on_begin),
-            "header": callback("header_callback", self._on_header),
-            "data_chunk_recv": callback("data_callback", self._on_data),
-            "frame_recv": callback("frame_callback", self._on_frame),
-            "stream_close": callback("close_callback", self._on_close),
+            "begin_headers": h2.OnFrame(self._on_begin),
+            "header": h2.OnHeader(self._on_header),
+            "data_chunk_recv": h2.OnData(self._on_data),
+            "frame_recv": h2.OnFrame(self._on_frame),
+            "stream_close": h2.OnClose(self._on_close),
         }
-        self._source = ffi.new("nghttp2_data_provider *", {"read": (read := callback("read_callback", self._on_read))})
-        self._read = read
         self._session = new_session(self._hooks)
         self._greet()
 
@@ -61,8 +64,8 @@ class Session:
 
     def _greet(self) -> None:
         limits = {h2.MAX_CONCURRENT_STREAMS: STREAMS, h2.INITIAL_WINDOW_SIZE: STREAM_WINDOW, h2.MAX_FRAME_SIZE: FRAME}
-        entries = ffi.new("nghttp2_settings_entry[]", list(limits.items()))
-        self._lib.nghttp2_submit_settings(self._session, 0, entries, len(limits))
+        settings = (h2.Setting * len(limits))(*(h2.Setting(*each) for each in limits.items()))
+        self._lib.nghttp2_submit_settings(self._session, 0, settings, len(limits))
         self._lib.nghttp2_session_set_local_window_size(self._session, 0, 0, CONNECTION_WINDOW)
 
     @property
@@ -76,17 +79,17 @@ class Session:
         for stream in streams.values():
             if stream.incoming is not None:
                 stream.incoming.leave()
-        ffi.release(self._session)
-        self._hooks.clear()
-        del self._session, self._source, self._read, self._begin
+        self._lib.nghttp2_session_del(self._session)
+        del self._session, self._source, self._hooks, self._begin  # which refer to this
 
     # What comes in
 
-    def receive(self, data: bytes) -> None:
-        """Tells who is to hear. Raises ProtocolError."""
+    def receive(self, data: bytes) -> bool:
+        """Tells who is to hear. Returns whether there is something to send, or nothing more. Raises ProtocolError."""
         lib, session = self._lib, self._session
-        if (code := lib.nghttp2_session_mem_recv(session, ffi.from_buffer(data), len(data))) < 0:
+        if (code := lib.nghttp2_session_mem_recv(session, data, len(data))) < 0:
             raise self._error(code)
+        return bool(lib.nghttp2_session_want_write(session)) or not lib.nghttp2_session_want_read(session)
 
     def consume(self, stream: int, size: int) -> None:
         """So many received bytes of a stream are gone: the client may send as many more."""
@@ -109,14 +112,14 @@ class Session:
     # What goes out
 
     def pull(self, most: int) -> bytes:
-        """The next bytes for the socket, about so many at most; none if there is nothing to send now.
+        """The next bytes for the socket: all that can be sent now, but hardly more than `most`.
 
         Raises ProtocolError.
         """
-        send, session, sent, pieces, size = self._lib.nghttp2_session_mem_send, self._session, self._sent, [], 0
+        send, session, sent, pieces, size = self._lib.nghttp2_session_mem_send, self._session, self._sent_at, [], 0
         while size < most:
             if (length := send(session, sent)) > 0:
-                pieces.append(ffi.buffer(sent[0], length)[:])
+                pieces.append(string_at(self._sent, length))
                 size += length
             elif length < 0:
                 raise self._error(length)
@@ -126,35 +129,27 @@ class Session:
                 self._reset_answered()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def respond(self, stream: int, headers: Headers) -> None:
+    def respond(self, stream: Stream, headers: Headers) -> None:
         """Begins an answer; `write` and `end` go on."""
-        self._lib.nghttp2_submit_response(self._session, stream, *pairs(headers), self._source)
+        self._lib.nghttp2_submit_response(self._session, stream.number, *pairs(headers), self._source)
 
-    def write(self, stream: int, data: bytes) -> None:
-        outgoing = self._streams[stream]
-        outgoing.add(data)
-        if outgoing.deferred:
-            self._go_on(stream, outgoing)
+    def write(self, stream: Stream, data: bytes) -> None:
+        stream.add(data)
+        self._go_on(stream)
 
-    def unsent(self, stream: int) -> int:
-        """Bytes of a stream that wait to be pulled."""
-        return self._streams[stream].unsent if stream in self._streams else 0
-
-    def end(self, stream: int, trailers: Headers) -> None:
+    def end(self, stream: Stream, trailers: Headers) -> None:
         """Ends an answer behind all that was written."""
-        outgoing = self._streams[stream]
-        outgoing.trailers = trailers
-        if outgoing.deferred:
-            self._go_on(stream, outgoing)
+        stream.trailers = trailers
+        self._go_on(stream)
 
-    def refuse(self, stream: int, headers: Headers) -> None:
+    def refuse(self, stream: Stream, headers: Headers) -> None:
         """An answer that is headers only."""
-        self._lib.nghttp2_submit_response(self._session, stream, *pairs(headers), ffi.NULL)
+        self._lib.nghttp2_submit_response(self._session, stream.number, *pairs(headers), None)
         self._stop_reading(stream)
 
     def ping(self) -> None:
         """Asks the client for a sign of life."""
-        self._lib.nghttp2_submit_ping(self._session, 0, ffi.NULL)
+        self._lib.nghttp2_submit_ping(self._session, 0, None)
 
     def announce_end(self) -> None:
         """Asks the client to begin its next calls on another connection."""
@@ -164,91 +159,111 @@ class Session:
         """Says goodbye; what is not answered by then is not."""
         self._lib.nghttp2_session_terminate_session(self._session, h2.NO_ERROR)
 
-    def _go_on(self, stream: int, outgoing: Stream) -> None:
-        outgoing.deferred = False
-        self._lib.nghttp2_session_resume_data(self._session, stream)
+    def _go_on(self, stream: Stream) -> None:
+        if stream.deferred:
+            stream.deferred = False
+            self._lib.nghttp2_session_resume_data(self._session, stream.number)
 
-    def _stop_reading(self, stream: int) -> None:
+    def _stop_reading(self, stream: Stream) -> None:
         """Behind a whole answer to a request that is not: its rest is not wanted (RFC 9113, 8.1).
 
         nghttp2 drops what a stream has queued as soon as it is reset, so that has to wait for the answer's last frame.
         """
-        if self._streams[stream].open:
+        if stream.open:
             self._answered.append(stream)
 
     def _reset_answered(self) -> None:
         for stream in self._answered:
-            if stream in self._streams and self._streams[stream].open:
-                self._lib.nghttp2_submit_rst_stream(self._session, 0, stream, h2.NO_ERROR)
+            if stream.open and stream.number in self._streams:
+                self._lib.nghttp2_submit_rst_stream(self._session, 0, stream.number, h2.NO_ERROR)
         self._answered.clear()
 
     def _error(self, code: int) -> ProtocolError:
-        said = ffi.string(self._lib.nghttp2_strerror(code))
-        return ProtocolError(said if isinstance(said, str) else said.decode())
+        return ProtocolError(self._lib.nghttp2_strerror(code).decode())
 
-    # What nghttp2 calls: each first has the session, and last a pointer of no use
+    # What nghttp2 calls: each has its session first, and last a pointer of no use
 
-    def _on_begin(self, _: Any, frame: Any, __: Any) -> int:
+    def _on_begin(self, _: int, frame: int, __: int) -> int:
         self._head = {}
         return 0
 
-    def _on_header(self, _: Any, frame: Any, name: Any, length: int, value: Any, size: int, flags: int, __: Any) -> int:
-        if (known := bytes(ffi.buffer(name, length))) in READ:
-            self._head[known] = bytes(ffi.buffer(value, size))
+    def _on_header(self, _: int, frame: int, name: int, length: int, value: int, size: int, flags: int, __: int) -> int:
+        if (known := string_at(name, length)) in READ:
+            self._head[known] = string_at(value, size)
         return 0
 
-    def _on_data(self, _: Any, flags: int, stream: int, data: Any, size: int, __: Any) -> int:
-        incoming = self._streams[stream].incoming
-        if incoming is None:
-            self.consume(stream, size)
-        else:
-            incoming.receive(ffi.buffer(data, size))
+    def _on_data(self, _: int, flags: int, stream: int, data: int, size: int, __: int) -> int:
+        try:
+            if (incoming := self._streams[stream].incoming) is None:
+                self.consume(stream, size)
+            else:
+                incoming.receive(string_at(data, size))
+        except Exception:
+            return self._fault()
         return 0
 
-    def _on_frame(self, _: Any, frame: Any, __: Any) -> int:
-        head = frame.hd
-        ends = head.flags & h2.END_STREAM
-        if head.type == h2.HEADERS:
-            self._on_headers(head.stream_id, ends=bool(ends))
-        elif head.type == h2.DATA and ends:
-            self._on_end(self._streams[head.stream_id])
+    def _on_frame(self, _: int, frame: int, __: int) -> int:
+        try:
+            head = h2.FrameHead.from_address(frame)
+            if head.type == h2.HEADERS:
+                self._on_headers(head.stream, ends=bool(head.flags & h2.END_STREAM))
+            elif head.type == h2.DATA and head.flags & h2.END_STREAM:
+                self._on_end(self._streams[head.stream])
+        except Exception:
+            return self._fault()
         return 0
 
-    def _on_headers(self, stream: int, *, ends: bool) -> None:
+    def _on_headers(self, number: int, *, ends: bool) -> None:
         """Of a request, or what a client sends behind one, which says nothing here."""
-        if stream in self._streams:
-            found = self._streams[stream]
-        else:
-            found = self._streams[stream] = Stream()
-            found.open = not ends
-            found.incoming = self._begin(stream, self._head)
+        stream = self._streams.get(number)
+        if stream is None:
+            stream = self._streams[number] = Stream(number)
+            stream.open = not ends
+            stream.incoming = self._begin(stream, self._head)
         if ends:
-            self._on_end(found)
+            self._on_end(stream)
 
     def _on_end(self, stream: Stream) -> None:
         stream.open = False
         if stream.incoming is not None:
             stream.incoming.end()
 
-    def _on_close(self, _: Any, stream: int, code: int, __: Any) -> int:
-        found = self._streams.pop(stream, None)
-        if found is not None and found.incoming is not None:
-            found.incoming.leave()
+    def _on_close(self, _: int, stream: int, code: int, __: int) -> int:
+        try:
+            found = self._streams.pop(stream, None)
+            if found is not None and found.incoming is not None:
+                found.incoming.leave()
+        except Exception:
+            return self._fault()
         return 0
 
-    def _on_read(self, _: Any, stream: int, buffer: Any, most: int, flags: Any, source: Any, __: Any) -> int:
-        """Fills the buffer of a frame."""
-        outgoing = self._streams[stream]
-        size = outgoing.move(buffer, most)
-        if outgoing.unsent:
-            return size
-        if outgoing.trailers is not None:
-            self._lib.nghttp2_submit_trailer(self._session, stream, *pairs(outgoing.trailers))
+    def _on_read(self, _: int, stream: int, address: int, most: int, flags: int, source: int, __: int) -> int:
+        """Fills a frame."""
+        try:
+            return self._fill(self._streams[stream], address, most, flags)
+        except Exception:
+            return self._fault()
+
+    def _fill(self, stream: Stream, address: int, most: int, flags: int) -> int:
+        size = 0
+        if stream.unsent:
+            data = stream.take(most)
+            size = len(data)
+            self._move(address, data, size)
+            if stream.unsent:
+                return size
+        if stream.trailers is not None:
+            self._lib.nghttp2_submit_trailer(self._session, stream.number, *pairs(stream.trailers))
             self._stop_reading(stream)
-            flags[0] = h2.EOF | h2.NO_END_STREAM
+            c_uint32.from_address(flags).value = h2.EOF | h2.NO_END_STREAM
         elif not size:
-            outgoing.deferred = True
+            stream.deferred = True
             return h2.DEFERRED
-        elif outgoing.incoming is not None:
-            outgoing.incoming.drained()
+        elif stream.incoming is not None:
+            stream.incoming.drained()
         return size
+
+    def _fault(self) -> int:
+        """Of ours. nghttp2 gives the connection up, and no other."""
+        log.exception("a connection met a fault of ours, and ends")
+        return h2.CALLBACK_FAILURE

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-from .library import ffi
+from typing import Protocol
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -14,8 +12,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 class Incoming(Protocol):
     """Hears of a stream, while its session receives or sends. It must not raise."""
 
-    def receive(self, data: Any) -> None:
-        """Data, as a buffer that lives no longer than this call. They must be consumed in the end."""
+    def receive(self, data: bytes) -> None:
+        """They must be consumed in the end."""
 
     def end(self) -> None:
         """The client sends no more."""
@@ -28,17 +26,16 @@ class Incoming(Protocol):
 
 
 class Stream:
-    """Mutable. unsent: bytes that wait; trailers: what ends it behind them, None until that is known.
-
-    incoming: None if nobody wants to hear of it; deferred: nghttp2 asks for no more until it hears that there is
-    something; open: the client may still send.
+    """Mutable. number: its name on the connection; unsent: bytes that wait; trailers: what ends it behind them, None
+    until that is known; incoming: None if nobody wants to hear of it; deferred: nghttp2 asks for no more until it
+    hears that there is something; open: the client may still send.
     """
 
-    __slots__ = ("_chunks", "_offset", "deferred", "incoming", "open", "trailers", "unsent")
+    __slots__ = ("_chunks", "deferred", "incoming", "number", "open", "trailers", "unsent")
 
-    def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
-        self._offset = 0  # what has gone of the first chunk
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._chunks: deque[bytes | memoryview] = deque()
         self.unsent = 0
         self.trailers: Headers | None = None
         self.incoming: Incoming | None = None
@@ -48,17 +45,11 @@ class Stream:
         self._chunks.append(chunk)
         self.unsent += len(chunk)
 
-    def move(self, buffer: Any, most: int) -> int:
-        """Moves at most so many bytes into the C buffer; returns how many."""
-        moved = 0
-        while self._chunks and moved < most:
-            chunk, start = self._chunks[0], self._offset
-            size = min(len(chunk) - start, most - moved)
-            ffi.memmove(buffer + moved, ffi.from_buffer(chunk) + start if start else chunk, size)
-            moved += size
-            self._offset += size
-            if self._offset == len(chunk):
-                self._chunks.popleft()
-                self._offset = 0
-        self.unsent -= moved
-        return moved
+    def take(self, most: int) -> bytes:
+        """At most so many bytes of what waits; some must."""
+        first = self._chunks.popleft()
+        if len(first) > most:
+            self._chunks.appendleft(memoryview(first)[most:])
+            first = first[:most]
+        self.unsent -= len(first)
+        return bytes(first)  # which is itself, mostly
