@@ -36,6 +36,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace.training": LEAVES,
     "headrace.export": (*LEAVES, "headrace.training"),
     "headrace.server": LEAVES,
+    "headrace.server.app": (*LEAVES, "headrace.server"),
+    "headrace.server.transport": LEAVES,
     "headrace.server.rpc": (*LEAVES, "headrace.protos", "headrace.server"),
     **dict.fromkeys(("headrace.client", "headrace.blocking", "headrace.stream"), CLIENT),
     "headrace.cli": (*LEAVES, "headrace.server.settings"),
@@ -47,7 +49,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "headrace.bench.tuned_echo": ("headrace",),  # the server's way with gRPC, without the server
 }
 #: What no entry above may open up.
-FORBIDDEN: dict[str, tuple[str, ...]] = {"headrace.bench": ("headrace.server",)}
+FORBIDDEN: dict[str, tuple[str, ...]] = {
+    "headrace.bench": ("headrace.server",),
+    **dict.fromkeys(("headrace.server", "headrace.server.rpc"), ("headrace.server.transport",)),  # the app alone does
+}
 #: Modules that import the rest when a command runs, so that each command needs only its own libraries.
 DISPATCHERS = ("headrace.cli",)
 
@@ -81,7 +86,11 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
         ),
         *("headrace.bench.gpu", "headrace.bench.decoder_parts"),
     ),
-    "grpc": ("headrace.server.rpc", "headrace.server.app", "headrace.client", "headrace.bench"),
+    "grpc": (
+        *("headrace.server.rpc", "headrace.server.transport", "headrace.server.app", "headrace.client"),
+        "headrace.bench",
+    ),
+    "ctypes": tuple(f"headrace.server.{part}" for part in ("transport", "memory", "device", "cuda")),
     "prometheus_client": ("headrace.server.metrics", "headrace.server.health", "headrace.server.app"),
 }
 
@@ -212,6 +221,10 @@ def test_no_module_is_over_the_ceiling() -> None:
         ("server/lane.py", "if TYPE_CHECKING:\n    import torch.nn"),
         ("server/lane.py", "def late():\n    import grpc"),
         ("server/repository.py", "import prometheus_client"),
+        ("server/repository.py", "from .transport.listen import listen"),
+        ("server/repository.py", "from ctypes import CDLL"),
+        ("server/rpc/stream.py", "from ..transport.call import Call"),
+        ("server/transport/call.py", "from ..steps import Steps"),
         ("headrace/client/client.py", "from headrace.server.steps import Steps"),
         ("headrace/client/client.py", "import onnxruntime"),
         ("headrace/cli.py", "from headrace.training import TASKS"),
@@ -231,6 +244,8 @@ def test_a_violation_is_found(tmp_path: Path, place: str, line: str) -> None:
 
 def test_what_the_table_allows_passes(tmp_path: Path) -> None:
     write(tmp_path / "server/rpc/stream.py", "import grpc\nfrom ..steps import Steps\nfrom headrace.protos import pb")
+    write(tmp_path / "server/app.py", "from .steps import Steps\nfrom .transport.listen import listen")
+    write(tmp_path / "server/transport/call.py", "import ctypes, grpc\nfrom .stream import Stream")
     write(tmp_path / "server/steps.py", "import numpy as np\nfrom headrace.errors import HeadraceError")
     write(tmp_path / "headrace/cli.py", "def train():\n    from headrace.training import TASKS")
     assert violations(tmp_path) == []

@@ -1,0 +1,136 @@
+"""A connection without a network: a client that speaks by hand, a socket that remembers, and a clock that waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+import grpc
+
+from headrace.server.transport.connection import Connection, Terms
+from headrace.server.transport.messages import framed
+
+from .frames import DATA, PREFACE, Frame, Reader, data, request, settings
+
+T = TypeVar("T")
+
+#: Turns of the event loop, more than anything here takes to come to rest.
+TURNS = 20
+SILENCE = 30.0
+MOST = 4 << 20
+ECHO = "/test/Echo"
+
+
+class Clockwork(asyncio.SelectorEventLoop):
+    """Whose time passes when a test says so."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=Clockwork) as runner:
+        return runner.run(work)
+
+
+async def rest() -> None:
+    """Until nothing happens by itself."""
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+async def wait(seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, Clockwork)
+    loop.now += seconds
+    await rest()
+
+
+class Socket(asyncio.Transport):
+    """Mutable: `sent`, what the server wrote and nobody has read; `closed`, in order, or `aborted`."""
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        super().__init__()
+        self._protocol, self.sent = protocol, bytearray()
+        self.closed = self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not (data and self.closed)
+        self.sent += data
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        self.aborted = True
+        self.close()
+
+
+class Peer:
+    """A client on a connection of its own. limits: its settings."""
+
+    def __init__(self, terms: Terms, limits: dict[int, int] | None = None) -> None:
+        self.terms, self.connection = terms, Connection(terms)
+        self.socket, self._reader = Socket(self.connection), Reader()
+        self.connection.connection_made(self.socket)
+        self.send(PREFACE, settings(limits or {}))
+
+    def send(self, *frames: bytes) -> None:
+        self.connection.data_received(b"".join(frames))
+
+    def begin(self, stream: int, path: str = ECHO, *messages: bytes, ends: bool = False, **headers: bytes) -> None:
+        """A call, and some of its messages."""
+        self.send(request(stream, path, **headers))
+        if messages or ends:
+            self.send(data(stream, b"".join(map(framed, messages)), ends=ends))
+
+    def heard(self) -> list[Frame]:
+        """What the server sent since this was asked last."""
+        new = bytes(self.socket.sent)
+        self.socket.sent.clear()
+        return self._reader.read(new)
+
+    async def answers(self, stream: int = 1) -> list[Frame]:
+        """The same of one stream, once all is at rest."""
+        await rest()
+        return [frame for frame in self.heard() if frame.stream == stream]
+
+    async def leave(self) -> None:
+        """The network is cut."""
+        self.socket.abort()
+        await rest()
+
+
+def body(frames: list[Frame]) -> bytes:
+    return b"".join(frame.payload for frame in frames if frame.kind == DATA)
+
+
+def status(frames: list[Frame]) -> tuple[int, str]:
+    """The code and the sentence, as they came over the wire; they must end the stream, which nothing else may."""
+    (last,) = [frame for frame in frames if frame.ends]
+    return int(last.headers[b"grpc-status"]), last.headers.get(b"grpc-message", b"").decode("ascii")
+
+
+def terms(
+    handlers: dict[str, grpc.RpcMethodHandler] | None = None, most: int = MOST, silence: float = SILENCE
+) -> Terms:
+    """Of a server that has these handlers by their paths; an echo of streams, if no others are said."""
+    return Terms((handlers or {ECHO: grpc.stream_stream_rpc_method_handler(echo)}).get, most, silence)
+
+
+def streaming(handle: Any) -> dict[str, grpc.RpcMethodHandler]:
+    return {ECHO: grpc.stream_stream_rpc_method_handler(handle)}
+
+
+def unary(handle: Any) -> dict[str, grpc.RpcMethodHandler]:
+    return {ECHO: grpc.unary_unary_rpc_method_handler(handle)}
+
+
+async def echo(requests: AsyncIterator[bytes], context: Any) -> None:
+    async for message in requests:
+        await context.write(message)
