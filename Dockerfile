@@ -29,6 +29,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
         "$(echo /src/dist/headrace-*.whl)${EXTRAS:+[${EXTRAS}]}"
 
 FROM ${BASE}
+# HTTP/2 for the server; without it gRPC's own server is used, which costs more.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libnghttp2-14 \
+ && rm -rf /var/lib/apt/lists/*
 # Kubernetes can tell from a number, but not from a name, that this is not root.
 RUN groupadd --gid 10001 headrace \
  && useradd --uid 10001 --gid headrace --no-create-home --shell /usr/sbin/nologin headrace

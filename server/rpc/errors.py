@@ -24,6 +24,8 @@ from headrace.errors import (
 )
 from headrace.protos import sequences_pb2 as pb
 
+from .context import Context
+
 #: Where the sequence of a failed step stands, in time steps: as trailing metadata, and with _ for - as parameter.
 EXPECTED_POSITION = "headrace-expected-position"
 
@@ -88,7 +90,7 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1e3)
 
 
-async def abort(context: grpc.aio.ServicerContext, error: HeadraceError) -> None:
+async def abort(context: Context, error: HeadraceError) -> None:
     """Ends the call with the error's status; raises."""
     await context.abort(status(error), message(error), trailing_metadata(error))
 

@@ -6,12 +6,11 @@ import logging
 from collections.abc import Callable
 from math import inf
 
-import grpc
-
 from headrace.errors import HeadraceError, InvalidInput, Unavailable
 from headrace.protos import sequences_pb2 as pb
 
 from ..models import Model, Models
+from .context import Context
 from .errors import abort, our_fault
 from .frames import Malformed
 from .generate_request import Reader
@@ -40,7 +39,7 @@ class GenerateCalls:
         for texts in self._running:
             texts.stop(Unavailable("the server is shutting down; go on elsewhere with what came behind the prompt"))
 
-    async def handle(self, request: pb.GenerateRequest | Malformed, context: grpc.aio.ServicerContext) -> None:
+    async def handle(self, request: pb.GenerateRequest | Malformed, context: Context) -> None:
         """One call. What is wrong with all of it is its status; what is wrong with one text is in a reply."""
         try:
             await self._stream(request, context)
@@ -53,7 +52,7 @@ class GenerateCalls:
             log.exception("a call for texts failed")
             await abort(context, our_fault(error))
 
-    async def _stream(self, request: pb.GenerateRequest | Malformed, context: grpc.aio.ServicerContext) -> None:
+    async def _stream(self, request: pb.GenerateRequest | Malformed, context: Context) -> None:
         if isinstance(request, Malformed):
             raise InvalidInput(request.reason)
         model, now = self._models.find(request.model, request.version), self._clock()

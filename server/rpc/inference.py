@@ -13,6 +13,7 @@ from headrace.errors import HeadraceError, InvalidInput, UnknownModel
 from headrace.protos import inference_pb2 as pb
 
 from ..models import Models
+from .context import Context
 from .errors import abort, our_fault
 from .inference_call import Call, Desk, Received
 from .inference_metadata import about_model, about_server
@@ -31,7 +32,7 @@ class InferenceService:
         self._streams: set[InferStream] = set()
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """To be added to a `grpc.aio` server."""
+        """For `transport.listen`, or a `grpc.aio` server."""
         unary, both = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
         read, write = self._decode, pb.ModelInferResponse.SerializeToString
         calls = {
@@ -61,7 +62,7 @@ class InferenceService:
         except DecodeError:
             return InvalidInput(f"a message of {len(message)} bytes is cut short or no ModelInferRequest")
 
-    async def _infer(self, request: Received, context: grpc.aio.ServicerContext) -> pb.ModelInferResponse:
+    async def _infer(self, request: Received, context: Context) -> pb.ModelInferResponse:
         answered = asyncio.Event()
         call = Call(lambda _: answered.set())
         call.submit(self._desk, request, now := self._clock(), now + time_left(context))
@@ -75,7 +76,7 @@ class InferenceService:
             await abort(context, error)
             raise
 
-    async def _stream(self, requests: AsyncIterable[Received], context: grpc.aio.ServicerContext) -> None:
+    async def _stream(self, requests: AsyncIterable[Received], context: Context) -> None:
         deadline = self._clock() + time_left(context)
 
         def submit(call: Call, request: Received) -> None:
@@ -92,27 +93,23 @@ class InferenceService:
         if self._models.draining:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is shutting down; go on with another replica")
 
-    async def _live(self, _: pb.ServerLiveRequest, context: grpc.aio.ServicerContext) -> pb.ServerLiveResponse:
+    async def _live(self, _: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
 
-    async def _ready(self, _: pb.ServerReadyRequest, context: grpc.aio.ServicerContext) -> pb.ServerReadyResponse:
+    async def _ready(self, _: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:
         return pb.ServerReadyResponse(ready=self._models.ready)
 
-    async def _model_ready(
-        self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ModelReadyResponse:
+    async def _model_ready(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         """A model that is not served is not ready, which is no error: so stock clients can wait for it."""
         try:
             return pb.ModelReadyResponse(ready=self._models.find(request.name, request.version).ready)
         except UnknownModel:
             return pb.ModelReadyResponse(ready=False)
 
-    async def _about(self, _: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext) -> pb.ServerMetadataResponse:
+    async def _about(self, _: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
         return self._server
 
-    async def _about_model(
-        self, request: pb.ModelMetadataRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ModelMetadataResponse:
+    async def _about_model(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         try:
             spec = self._models.find(request.name, request.version).spec
         except UnknownModel as error:
@@ -122,7 +119,7 @@ class InferenceService:
         return about_model(spec, versions)
 
 
-def time_left(context: grpc.aio.ServicerContext) -> float:
+def time_left(context: Context) -> float:
     """Seconds until the call's deadline."""
     remaining: float | None = context.time_remaining()
     return inf if remaining is None else remaining

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from headrace.protos import sequences_pb2 as pb
 
 from ..gate import Gate
 from ..models import Models
+from .context import Context
 from .errors import abort, our_fault
 from .fork import fork
 from .frames import Malformed
@@ -39,7 +39,7 @@ class SequencesService:
         self._generate = GenerateCalls(models, clock)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """To be added to a `grpc.aio` server."""
+        """For `transport.listen`, or a `grpc.aio` server."""
         unary, streamed = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         frames, asked = partial(self._decode, pb.Request), partial(self._decode, pb.GenerateRequest)
         forked = partial(self._decode, pb.ForkRequest)
@@ -70,14 +70,12 @@ class SequencesService:
                 f"a message of {len(message)} bytes is cut short or no {kind.DESCRIPTOR.name}; none of it was applied"
             )
 
-    async def _stream(self, requests: AsyncIterator[pb.Request | Malformed], context: grpc.aio.ServicerContext) -> None:
+    async def _stream(self, requests: AsyncIterator[pb.Request | Malformed], context: Context) -> None:
         gate = Gate(self._connection_rows, "on this connection")
         stream = Stream(self._models, gate, self._connection_rows, self._clock)
         self._streams.add(stream)
         try:
-            async with aclosing(stream.replies(requests)) as replies:
-                async for reply in replies:
-                    await context.write(reply)
+            await stream.run(requests, context.write)
             if stream.fault is not None:
                 await abort(context, our_fault(stream.fault))
             if self._models.draining:
@@ -85,10 +83,10 @@ class SequencesService:
         finally:
             self._streams.discard(stream)
 
-    async def _fork(self, request: pb.ForkRequest | Malformed, context: grpc.aio.ServicerContext) -> pb.ForkReply:
+    async def _fork(self, request: pb.ForkRequest | Malformed, context: Context) -> pb.ForkReply:
         return await fork(self._models, request)
 
-    async def _list(self, request: pb.ModelsRequest, context: grpc.aio.ServicerContext) -> pb.ModelsReply:
+    async def _list(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsReply:
         reply = pb.ModelsReply(frame_bytes=self._frame_bytes, frame_rows=self._connection_rows)
         for model in self._models:
             reply.models.add(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from functools import partial
 
 import numpy as np
@@ -90,7 +90,9 @@ class Stream:
         self._over = True
         self._changed.set()
 
-    async def replies(self, requests: AsyncIterable[pb.Request | Malformed]) -> AsyncGenerator[pb.Reply, None]:
+    async def run(
+        self, requests: AsyncIterable[pb.Request | Malformed], write: Callable[[pb.Reply], Awaitable[None]]
+    ) -> None:
         """Reads and writes side by side, until the client is done and answered, or gone, or the server ends."""
         reader = asyncio.create_task(self._read(requests))
         try:
@@ -100,7 +102,7 @@ class Stream:
                 if self._outbox:
                     answers, self._outbox, self._waiting = self._outbox, [], 0
                     for frame in in_frames(answers):
-                        yield write_reply(frame)
+                        await write(write_reply(frame))
                     self._written.set()
         finally:
             reader.cancel()

@@ -42,6 +42,10 @@ class Flood:
             await asyncio.sleep(0)
 
 
+async def unread(reply: pb.Reply) -> None:
+    """Nobody reads it."""
+
+
 def stream_of(model: Model) -> Stream:
     return Stream(Models([model]), Gate(BOUND, "on this connection"), BOUND, Clock())
 
@@ -58,7 +62,7 @@ def test_who_asks_faster_than_a_lane_works_is_not_read_from(frame: pb.Request, k
     async def test() -> None:
         lane, flood = ScriptedLane(), Flood(frame)
         stream = stream_of(served(SUM, lane))
-        reading = asyncio.ensure_future(anext(stream.replies(flood.frames())))
+        reading = asyncio.create_task(stream.run(flood.frames(), unread))
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
         assert flood.read == BOUND  # with the first open one more than may be
@@ -70,6 +74,7 @@ def test_who_asks_faster_than_a_lane_works_is_not_read_from(frame: pb.Request, k
             await asyncio.sleep(0)
         assert BOUND < flood.read <= 2 * BOUND + 1
         reading.cancel()
+        await asyncio.wait([reading])
 
     asyncio.run(asyncio.wait_for(test(), 20))
 
@@ -80,14 +85,21 @@ def test_who_does_not_read_what_opens_are_answered_is_not_read_from() -> None:
         summing, flood = model(clock), Flood(opens(1))
         lane, tell = summing.lanes[0], asyncio.get_running_loop().call_soon_threadsafe
         try:
-            replies = stream_of(summing).replies(flood.frames())
-            await anext(replies)  # and no more
+            written = asyncio.Event()
+
+            async def write(reply: pb.Reply) -> None:
+                written.set()
+                await asyncio.Event().wait()
+
+            running = asyncio.create_task(stream_of(summing).run(flood.frames(), write))
+            await written.wait()  # and no more is taken
             for _ in range(ROUNDS):
                 handled = asyncio.Event()
                 lane.post(Barrier(partial(tell, handled.set)))
                 await handled.wait()
             assert flood.read <= 3 * BOUND + 2  # one batch taken, one unread, one in the lane
-            await replies.aclose()
+            running.cancel()
+            await asyncio.wait([running])
         finally:
             lane.stop()
 
@@ -118,8 +130,11 @@ def test_steps_without_state_go_to_each_lane_in_turn() -> None:
         lanes = [AnsweringLane(echo), AnsweringLane(echo)]
         stream = Stream(Models([served(STATELESS_SUM, *lanes)]), Gate(100, "here"), 100, Clock())
         merged = pb.Reply()
-        async for reply in stream.replies(requests()):
+
+        async def write(reply: pb.Reply) -> None:
             merged.MergeFrom(reply)
+
+        await stream.run(requests(), write)
         assert sums(merged) == {1: [0, 1, 2, 3, 4, 5]}
         assert [sum(isinstance(c, Step) for c in lane.posted) for lane in lanes] == [3, 3]
         assert [lane.left for lane in lanes] == [[(stream, -1)], [(stream, -1)]]
