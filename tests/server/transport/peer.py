@@ -11,7 +11,7 @@ import grpc
 from headrace.server.transport.connection import Connection, Terms
 from headrace.server.transport.messages import framed
 
-from .frames import DATA, PREFACE, Frame, Reader, data, request, settings
+from .frames import ACK, DATA, PREFACE, SETTINGS, Frame, Reader, data, frame, request, settings
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Peer:
         self.terms, self.connection = terms, Connection(terms)
         self.socket, self._reader = Socket(self.connection), Reader()
         self.connection.connection_made(self.socket)
-        self.send(PREFACE, settings(limits or {}))
+        self.send(PREFACE, settings(limits or {}), frame(SETTINGS, flags=ACK))
 
     def send(self, *frames: bytes) -> None:
         self.connection.data_received(b"".join(frames))
