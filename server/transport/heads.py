@@ -62,5 +62,5 @@ def trailers(status: grpc.StatusCode, details: str = "", metadata: Metadata = ()
     number, _ = status.value
     found = [(b"grpc-status", b"%d" % number)]
     if details:
-        found.append((b"grpc-message", quote(details, safe=PLAIN).encode()))
+        found.append((b"grpc-message", quote(details, safe=PLAIN, errors="replace").encode()))
     return [*found, *((name.encode(), value.encode()) for name, value in metadata)]

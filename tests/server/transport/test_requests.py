@@ -1,0 +1,192 @@
+"""What a client may send ahead of a handler, over a connection without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from headrace.server.transport.messages import framed
+from headrace.server.transport.requests import UNREAD
+from headrace.server.transport.session import STREAM_WINDOW
+
+from .frames import WINDOW_UPDATE, data, needs_nghttp2, request
+from .peer import ECHO, Peer, body, rest, run, status, streaming, terms, unary
+
+pytestmark = needs_nghttp2
+
+PIECE = 1 << 16
+
+
+class Sender:
+    """A client that sends as much as it may, and no more. Mutable: `sent`, and `room`, what it may still send."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer, self.sent, self.room = peer, 0, STREAM_WINDOW
+        self.whole = 0  # what the connection's own windows gave back
+        peer.send(request(1, ECHO))
+
+    async def send(self, wire: bytes) -> int:
+        """Returns how much of it may go."""
+        sent = 0
+        self._listen()
+        while size := min(self.room, PIECE, len(wire) - sent):
+            self._peer.send(data(1, wire[sent : sent + size]))
+            sent, self.room = sent + size, self.room - size
+            await rest()
+            self._listen()
+        self.sent += sent
+        return sent
+
+    def _listen(self) -> None:
+        for frame in self._peer.heard():
+            if frame.kind == WINDOW_UPDATE and frame.stream == 1:
+                self.room += frame.number
+            elif frame.kind == WINDOW_UPDATE:
+                self.whole += frame.number
+
+
+class Slow:
+    """A handler that reads when it may."""
+
+    def __init__(self) -> None:
+        self.may, self.read = asyncio.Event(), list[int]()
+
+    async def handle(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        await self.may.wait()
+        async for message in requests:
+            self.read.append(len(message))
+
+
+def test_a_client_is_held_up_by_a_handler_that_does_not_read_and_goes_on_when_it_does() -> None:
+    async def test() -> None:
+        slow, message = Slow(), framed(bytes(10_000))
+        sender = Sender(Peer(terms(streaming(slow.handle))))
+        sent = await sender.send(400 * message)
+        assert STREAM_WINDOW <= sent <= STREAM_WINDOW + UNREAD + PIECE
+        slow.may.set()
+        await rest()
+        assert await sender.send((400 * message)[sent:]) == len(400 * message) - sent
+        assert slow.read == [10_000] * 400
+
+    run(test())
+
+
+def test_who_is_held_up_holds_up_no_other_call_on_its_connection() -> None:
+    async def test() -> None:
+        slow, large = Slow(), framed(bytes(100_000))
+        other = unary(lambda message, context: asyncio.sleep(0, message))[ECHO]
+        peer = Peer(terms({**streaming(slow.handle), "/test/Other": other}, most=1 << 20))
+        sender = Sender(peer)
+        assert await sender.send(40 * large) < 40 * len(large)
+        assert sender.whole >= sender.sent - (8 << 20)
+        peer.begin(3, "/test/Other", bytes(1 << 19), ends=True)
+        assert body(await peer.answers(3))[5:70] == bytes(65)
+
+    run(test())
+
+
+def test_a_message_larger_than_any_window_arrives() -> None:
+    async def test() -> None:
+        slow = Slow()
+        slow.may.set()
+        sender, wire = Sender(Peer(terms(streaming(slow.handle)))), framed(bytes(3 * STREAM_WINDOW))
+        assert await sender.send(wire) == len(wire)
+        assert slow.read == [3 * STREAM_WINDOW]
+
+    run(test())
+
+
+def test_a_message_larger_than_any_window_arrives_behind_others_that_were_not_read_at_once() -> None:
+    async def test() -> None:
+        slow = Slow()
+        sender, wire = Sender(Peer(terms(streaming(slow.handle)))), framed(b"first") + framed(bytes(3 * STREAM_WINDOW))
+        sent = await sender.send(wire)
+        assert sent < len(wire)
+        slow.may.set()
+        await rest()
+        sent += await sender.send(wire[sent:])
+        assert sent == len(wire) and slow.read == [5, 3 * STREAM_WINDOW]
+
+    run(test())
+
+
+def test_no_more_of_a_message_is_taken_than_the_limit() -> None:
+    async def test() -> None:
+        slow = Slow()
+        slow.may.set()
+        peer = Peer(terms(streaming(slow.handle), most=1000))
+        peer.begin(1, ECHO, bytes(1000))
+        assert await peer.answers() == [] and slow.read == [1000]
+        peer.send(data(1, framed(bytes(1001))[:6]))
+        assert status(await peer.answers()) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
+            "a message of 1001 bytes is over the limit of 1000",
+        )
+
+    run(test())
+
+
+def test_a_compressed_request_is_unpacked_when_it_is_read() -> None:
+    async def test() -> None:
+        peer = Peer(terms(most=1000))
+        packed = gzip.compress(bytes(1000))
+        peer.send(request(1, ECHO, grpc_encoding=b"gzip"))
+        peer.send(data(1, b"\1" + framed(packed)[1:]))
+        assert body(await peer.answers()) == framed(bytes(1000))
+        bomb = gzip.compress(bytes(1001))
+        peer.send(data(1, b"\1" + framed(bomb)[1:]))
+        assert status(await peer.answers())[0] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+
+    run(test())
+
+
+def test_a_request_that_is_cut_short_ends_its_call() -> None:
+    async def test() -> None:
+        peer = Peer(terms())
+        peer.send(request(1, ECHO), data(1, framed(b"whole") + framed(b"half")[:-1], ends=True))
+        found = await peer.answers()
+        assert body(found) == framed(b"whole")
+        assert status(found) == (grpc.StatusCode.INTERNAL.value[0], "the last message is cut short")
+
+    run(test())
+
+
+def test_a_request_that_cannot_be_decoded_ends_its_call() -> None:
+    async def test() -> None:
+        handler = grpc.unary_unary_rpc_method_handler(
+            lambda text, context: asyncio.sleep(0, b""), request_deserializer=lambda raw: raw.decode("ascii")
+        )
+        peer = Peer(terms({ECHO: handler}))
+        peer.begin(1, ECHO, b"\xff\xff", ends=True)
+        assert status(await peer.answers()) == (
+            grpc.StatusCode.INTERNAL.value[0],
+            "a message of 2 bytes cannot be read",
+        )
+
+    run(test())
+
+
+@pytest.mark.parametrize("messages", [(), (b"one", b"two")])
+def test_a_call_of_one_message_takes_no_other_number(messages: tuple[bytes, ...]) -> None:
+    async def test() -> None:
+        asked = []
+        peer = Peer(terms(unary(lambda message, context: asked.append(message))))
+        peer.begin(1, ECHO, *messages, ends=True)
+        assert status(await peer.answers())[0] == grpc.StatusCode.UNIMPLEMENTED.value[0]
+        assert asked == []
+
+    run(test())
+
+
+def test_a_call_of_one_message_does_not_gather_others_without_end() -> None:
+    async def test() -> None:
+        peer = Peer(terms(unary(lambda message, context: asyncio.sleep(0, message))))
+        peer.begin(1, ECHO, b"one", b"two")  # and it goes on
+        assert status(await peer.answers())[0] == grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+    run(test())
