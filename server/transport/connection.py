@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
             return
         finally:
             self._receiving = False
-        if news:
+        if news or self._draining:  # whose last call the client may have ended
             self._flush()
             self._close_if_over()
 

@@ -85,9 +85,8 @@ class Peer:
 
     def begin(self, stream: int, path: str = ECHO, *messages: bytes, ends: bool = False, **headers: bytes) -> None:
         """A call, and some of its messages."""
-        self.send(request(stream, path, **headers))
-        if messages or ends:
-            self.send(data(stream, b"".join(map(framed, messages)), ends=ends))
+        sent = [data(stream, b"".join(map(framed, messages)), ends=ends)] if messages or ends else []
+        self.send(request(stream, path, **headers), *sent)
 
     def heard(self) -> list[Frame]:
         """What the server sent since this was asked last."""
