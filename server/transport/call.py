@@ -40,7 +40,7 @@ class Call:
         self._loop = asyncio.get_running_loop()
         decode = handler.request_deserializer or bytes
         self._encode = handler.response_serializer or bytes
-        self._requests = Requests(session, stream, head.encoding, most, decode, flush)
+        self._requests = Requests(session, stream, head.encoding, most, decode, self._refuse, flush)
         self._begun = self._over = self._gone = False
         self._room: asyncio.Future[None] | None = None
         self._deadline = None if head.timeout is None else self._loop.time() + head.timeout
@@ -80,15 +80,11 @@ class Call:
     # As its connection sees it
 
     def receive(self, data: bytes) -> None:
-        """Data of the client's; see `Requests.feed`."""
+        """Data of the client's."""
         if self._over:
             self._session.consume(self._stream.number, len(data))
-            return
-        try:
+        else:
             self._requests.feed(data)
-        except Refused as refused:
-            self._session.consume(self._stream.number, len(data))
-            self.stop(refused.status, refused.details)
 
     def end(self) -> None:
         """The client sends no more."""
@@ -113,6 +109,9 @@ class Call:
         self._requests.leave()
         self.task.cancel()
 
+    def _refuse(self, refused: Refused) -> None:
+        self.stop(refused.status, refused.details)
+
     def _expire(self) -> None:
         self.stop(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
 
@@ -123,6 +122,9 @@ class Call:
             await self._handle()
         except Refused as error:
             self._finish(error.status, error.details, error.metadata)
+        except asyncio.CancelledError:
+            self._finish(grpc.StatusCode.CANCELLED, "the call was cancelled")  # unless that was said already
+            raise
         except Exception as error:
             log.exception("a handler failed")
             self._finish(grpc.StatusCode.UNKNOWN, f"the server failed: {error!r}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,19 +86,28 @@ async def listen(
 
 
 def bound(host: str, port: int) -> list[socket.socket]:
-    """Sockets at all addresses of the host, on one port; 0 takes any. Raises OSError."""
+    """Sockets at all addresses of the host that this machine has, on one port; 0 takes any. Raises OSError."""
     sockets: list[socket.socket] = []
-    try:
-        for family, kind, number, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sockets.append(made := socket.socket(family, kind, number))
-            if family == socket.AF_INET6:  # or it would have the addresses of IPv4 as well
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if sys.platform != "win32":  # where it would let others have the port too
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind((address[0], port, *address[2:]))
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    with ExitStack() as undo:
+        for family, kind, number, _, address in addresses:
+            made = undo.enter_context(socket.socket(family, kind, number))
+            _prepare(made, alone=len(addresses) == 1)
+            try:
+                made.bind((address[0], port, *address[2:]))
+            except OSError as error:  # as ::1 of localhost, where there is no IPv6
+                if error.errno != errno.EADDRNOTAVAIL or (not sockets and address is addresses[-1][4]):
+                    raise
+                continue
+            sockets.append(made)
             port = made.getsockname()[1]
-    except OSError:
-        for each in sockets:
-            each.close()
-        raise
+        undo.pop_all()
     return sockets
+
+
+def _prepare(made: socket.socket, *, alone: bool) -> None:
+    """alone: the host has no other address, so one of IPv6 may stand for those of IPv4 as well (`::`)."""
+    if made.family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not alone))
+    if sys.platform != "win32":  # where it would let others have the port too
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -23,7 +23,8 @@ class Requests:
     Mutable: `_waiting`, the messages that are there; `_unread`, bytes of them and of one that is not complete; `_owed`,
     bytes of which the client has not heard that they are taken.
 
-    most: bytes of a request; flush: sends what the session has to send.
+    most: bytes of a request; refuse: ends the call, where what comes is no request; flush: sends what the session has
+    to send.
     """
 
     def __init__(
@@ -33,10 +34,11 @@ class Requests:
         encoding: bytes | None,
         most: int,
         decode: Callable[[bytes], Any],
+        refuse: Callable[[Refused], None],
         flush: Callable[[], None],
     ) -> None:
         self._session, self._stream, self._most, self._decode, self._flush = session, stream, most, decode, flush
-        self._loop = asyncio.get_running_loop()
+        self._refuse, self._loop = refuse, asyncio.get_running_loop()
         self._assembler = Assembler(most, encoding)
         self._waiting: deque[bytes | Packed] = deque()
         self._unread = self._owed = 0
@@ -47,9 +49,14 @@ class Requests:
         return f"Requests(waiting={len(self._waiting)}, unread={self._unread}, complete={self._complete})"
 
     def feed(self, data: bytes) -> None:
-        """Data of the stream. Raises Refused."""
+        """Data of the stream."""
         size, waiting = len(data), self._waiting
-        if messages := self._assembler.feed(data):
+        try:
+            messages = self._assembler.feed(data)
+        except Refused as refused:
+            self._refuse(refused)
+            messages = ()
+        if messages:
             waiting.extend(messages)
             self._tell()
         self._unread += size
@@ -73,38 +80,43 @@ class Requests:
         return self
 
     async def __anext__(self) -> Any:
-        """The next request. Raises Refused if it is none, or the last was cut short."""
+        """The next request. Where what came is none, that ends the call, and the iteration too."""
         while not self._waiting:
             if self._complete:
                 self._check_complete()
                 raise StopAsyncIteration
             self._news = self._loop.create_future()
             await self._news
-        message = self._take()
         try:
-            return self._decode(message)
-        except Exception as error:
-            raise Refused(grpc.StatusCode.INTERNAL, f"a message of {len(message)} bytes cannot be read") from error
+            return self._take()
+        except Refused as refused:
+            self._refuse(refused)
+            raise StopAsyncIteration from refused
 
     async def only(self) -> Any:
         """The one request of a call that has one. Raises Refused if there is none, or another."""
-        found = [request async for request in self]
-        if len(found) != 1:
-            raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"this call takes one message, and not {len(found)}")
-        return found[0]
+        first = await anext(self, None)
+        if first is None or await anext(self, None) is not None:
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, "this call takes one message")
+        return first
 
-    def _take(self) -> bytes:
+    def _take(self) -> Any:
+        """Raises Refused."""
         message = self._waiting.popleft()
         self._unread -= PREFIX + len(message)
-        if self._owed and self._unread <= UNREAD:
+        if self._owed and (self._unread <= UNREAD or not self._waiting):
             self._session.consume_stream(self._stream.number, self._owed)
             self._owed = 0
             self._flush()
-        return message.unpacked(self._most) if isinstance(message, Packed) else message
+        plain = message.unpacked(self._most) if isinstance(message, Packed) else message
+        try:
+            return self._decode(plain)
+        except Exception as error:
+            raise Refused(grpc.StatusCode.INTERNAL, f"a message of {len(plain)} bytes cannot be read") from error
 
     def _check_complete(self) -> None:
         if self._assembler.halfway:
-            raise Refused(grpc.StatusCode.INTERNAL, "the last message is cut short")
+            self._refuse(Refused(grpc.StatusCode.INTERNAL, "the last message is cut short"))
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():
