@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,11 @@ from headrace.server.gate import Gate
 from headrace.server.models import Model, Models
 from headrace.server.rpc.inference import InferenceService
 from headrace.server.steps import Answers, Stepped, Steps
+from headrace.server.transport.listen import Transport
 from headrace.spec import ModelSpec
 
 from ..fakes import Clock
+from ..listening import channel_to
 
 DATATYPE = {"float32": "FP32", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
 
@@ -92,33 +94,21 @@ def served(spec: ModelSpec, *lanes: Any, queued: int = 1000, version: str = "1")
     return model
 
 
-@asynccontextmanager
-async def listening(service: InferenceService) -> AsyncIterator[int]:
-    """The service on a free port."""
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((service.handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(None)
-
-
-@asynccontextmanager
-async def serving(service: InferenceService) -> AsyncIterator[grpc.aio.Channel]:
+def serving(service: InferenceService, transport: Transport = "auto") -> AbstractAsyncContextManager[grpc.aio.Channel]:
     """A channel to the service."""
-    async with listening(service) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
+    return channel_to(service.handler(), transport=transport)
 
 
 def with_models(
-    check: Callable[[grpc.aio.Channel], Any], *models: Model, clock: Callable[[], float] | None = None
+    check: Callable[[grpc.aio.Channel], Any],
+    *models: Model,
+    clock: Callable[[], float] | None = None,
 ) -> None:
     """Runs `check` against a server of these models."""
 
     async def main() -> None:
-        async with serving(InferenceService(Models(list(models)), clock or Clock())) as channel:
+        service = InferenceService(Models(list(models)), clock or Clock())
+        async with serving(service) as channel:
             await check(channel)
 
     asyncio.run(asyncio.wait_for(main(), 20))

@@ -21,7 +21,8 @@ from headrace.server.rpc.sequences import SequencesService
 from headrace.server.steps import Ending
 
 from ..fakes import Clock
-from .texts import BARE, LETTERS, MUTE, TRANSLATOR, WritingLane, cells, generate, listening, merged, writer, writing
+from ..listening import channel_to
+from .texts import BARE, LETTERS, MUTE, TRANSLATOR, WritingLane, cells, generate, merged, writer, writing
 
 TEXT = [pb.Prompt(text="ab")]
 
@@ -236,7 +237,7 @@ def test_a_server_that_stops_ends_what_it_does_not_wait_for_any_longer() -> None
     async def test() -> None:
         model, (lane,) = writer()
         service = SequencesService(Models([model]), 100, 4096, Clock())
-        async with listening(service) as channel:
+        async with channel_to(service.handler()) as channel:
             call = generate(channel, TEXT)
             lane.say(await asked(lane), (0, "a", None))
             service.finish()

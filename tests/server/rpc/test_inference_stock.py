@@ -24,8 +24,8 @@ from headrace.server.rpc.inference import InferenceService
 from headrace.spec import ModelSpec
 
 from ..fakes import STATELESS_SUM, SUM, SumEngine
+from ..listening import listening
 from .fields import fields
-from .oip import listening
 
 CLIENT, ROOT = "tests.server.rpc.stock_client", Path(__file__).parents[3]
 STEPS, TIME = 20, 3  # as in the client
@@ -40,7 +40,7 @@ def heard() -> Any:
 async def talk() -> Any:
     models = Models([running(SUM), running(STATELESS_SUM)])
     try:
-        async with listening(InferenceService(models, time.monotonic)) as port:
+        async with listening(InferenceService(models, time.monotonic).handler()) as port:
             client = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", CLIENT, str(port), stdout=asyncio.subprocess.PIPE, cwd=ROOT
             )

@@ -16,9 +16,11 @@ from headrace.server.commands import Barrier, Command, Generate
 from headrace.server.models import Model, Models
 from headrace.server.rpc.sequences import SequencesService
 from headrace.server.steps import Ending, Failed, Wrote
+from headrace.server.transport.listen import Transport
 from headrace.spec import Cache, Chunk, Generation, Input, ModelSpec, Output, Start, State, Text
 
 from ..fakes import Clock
+from ..listening import channel_to
 from .oip import ScriptedLane, served
 
 LETTERS = ModelSpec(
@@ -74,24 +76,13 @@ def wrote(*rows: tuple[int, str, Ending | None]) -> Wrote:
 
 
 @asynccontextmanager
-async def writing(*models: Model, clock: Clock | None = None) -> AsyncIterator[grpc.aio.Channel]:
+async def writing(
+    *models: Model, clock: Clock | None = None, transport: Transport = "auto"
+) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to a server of these models."""
-    async with listening(SequencesService(Models(list(models)), 100, 4096, clock or Clock())) as channel:
+    service = SequencesService(Models(list(models)), 100, 4096, clock or Clock())
+    async with channel_to(service.handler(), transport=transport) as channel:
         yield channel
-
-
-@asynccontextmanager
-async def listening(service: SequencesService) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to it."""
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((service.handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel
-    finally:
-        await server.stop(None)
 
 
 def writer(spec: ModelSpec = LETTERS, lanes: int = 1, queued: int = 100) -> tuple[Model, list[WritingLane]]:

@@ -22,10 +22,12 @@ from headrace.server.metrics import LaneMeter
 from headrace.server.models import Model, Models
 from headrace.server.outlet import Outlet
 from headrace.server.rpc.sequences import SequencesService
+from headrace.server.transport.listen import Transport
 from headrace.server.work import Engine
 from headrace.spec import ModelSpec
 
 from ..fakes import FEATURES, SUM, Clock, SumEngine
+from ..listening import channel_to
 
 DEVICE: Device = "CPU"
 
@@ -129,17 +131,17 @@ def model(
 
 @asynccontextmanager
 async def serving(
-    models: Models, clock: Callable[[], float], *, connection_rows: int = 100, frame_bytes: int = 4096
+    models: Models,
+    clock: Callable[[], float],
+    *,
+    connection_rows: int = 100,
+    frame_bytes: int = 4096,
+    transport: Transport = "auto",
 ) -> AsyncIterator[tuple[grpc.aio.Channel, SequencesService]]:
     """A channel to a server of these models; both end with the block."""
     service = SequencesService(models, connection_rows, frame_bytes, clock)
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((service.handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        async with channel_to(service.handler(), transport=transport) as channel:
             yield channel, service
     finally:
-        await server.stop(None)
         models.stop()

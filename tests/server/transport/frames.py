@@ -100,11 +100,14 @@ class Reader:
 
     def read(self, new: bytes) -> list[Frame]:
         """Those that are complete now."""
-        whole, found = self._rest + new, []
-        while len(whole) >= HEAD and len(whole) >= (end := HEAD + int.from_bytes(whole[:3], "big")):
-            found.append(self._frame(whole[:HEAD], whole[HEAD:end]))
-            whole = whole[end:]
-        self._rest = whole
+        whole, start, found = self._rest + new, 0, []
+        while len(whole) >= start + HEAD:
+            body, end = start + HEAD, start + HEAD + int.from_bytes(whole[start : start + 3], "big")
+            if end > len(whole):
+                break
+            found.append(self._frame(whole[start:body], whole[body:end]))
+            start = end
+        self._rest = whole[start:]
         return found
 
     def _frame(self, head: bytes, payload: bytes) -> Frame:
