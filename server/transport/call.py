@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import grpc
 
 from .heads import RESPONSE, Head, trailers
+from .library import CANCEL
 from .messages import Metadata, Refused, framed
 from .requests import Requests
 from .session import Session
@@ -96,7 +97,11 @@ class Call:
             self._room.set_result(None)
 
     def stop(self, status: grpc.StatusCode, details: str) -> None:
-        """Ends the call, whatever its handler does."""
+        """Ends the call, whatever its handler does. If the client does not read, it hears no status."""
+        if self._stream.unsent:
+            self._over = True
+            self._session.reset(self._stream, CANCEL)
+            self._flush()
         self._finish(status, details)
         self.task.cancel()
 
@@ -107,6 +112,7 @@ class Call:
         if self._timer is not None:
             self._timer.cancel()
         self._requests.leave()
+        self._stream.drop()
         self.task.cancel()
 
     def _refuse(self, refused: Refused) -> None:

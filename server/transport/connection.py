@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 #: Bytes that are handed to the socket at once: it may say in between that it has enough.
 PIECE = 256 << 10
+
+#: Received bytes that are handled at once; and seconds, after which others have their turn on the event loop.
+SLICE, TURN = 64 << 10, 2e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,29 @@ class Connection(asyncio.Protocol):
         self._look()
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
+        if len(data) <= SLICE:
+            self._receive(data)
+        else:
+            self._go_on(data, 0)
+
+    def _go_on(self, data: bytes, start: int) -> None:
+        """In slices from `start` on; others have their turns if they take long."""
+        until = time.monotonic() + TURN
+        while start < len(data):
+            if time.monotonic() > until:
+                self._transport.pause_reading()
+                asyncio.get_running_loop().call_soon(self._go_on, data, start)
+                return
+            self._receive(data[start : start + SLICE])
+            start += SLICE
+        if not (self._transport.is_reading() or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+    def _receive(self, data: bytes) -> None:
         if self._done:
             return
-        self._heard = self._receiving = True
+        self._receiving = True
         try:
             news = self._session.receive(data)
         except ProtocolError as error:
@@ -139,9 +163,10 @@ class Connection(asyncio.Protocol):
             self._close()
 
     def _close(self) -> None:
-        """Once the socket has sent what it has."""
+        """Says that nothing more is sent, behind what was: the client closes then. If this side closed with something
+        unread, the system would drop what the client has not read yet (RFC 9112, 9.6)."""
         self._done = True
-        self._transport.close()
+        self._transport.write_eof()
 
     def _look(self) -> None:
         """A client that says nothing is asked, and given up if it still says nothing."""

@@ -27,13 +27,13 @@ from functools import cache
 #: Frame types, flags and error codes of RFC 9113, sections 6 and 7.
 DATA, HEADERS = 0, 1
 END_STREAM = 1
-NO_ERROR = 0
+NO_ERROR, CANCEL = 0, 8
 
 #: Settings (RFC 9113, 6.5.2).
-MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 3, 4, 5
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 3, 4, 5, 6
 
-#: What a callback may answer: nothing more for now; this connection is of no use any more.
-DEFERRED, CALLBACK_FAILURE = -508, -902
+#: What a callback may answer: nothing more for now; this stream is of no use any more, or this connection.
+DEFERRED, STREAM_FAILURE, CALLBACK_FAILURE = -508, -521, -902
 
 #: What a source may say of its data: it has no more of it; but more than data will follow.
 EOF, NO_END_STREAM = 1, 2
@@ -86,6 +86,7 @@ FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "session_callbacks_set_on_stream_close_callback": (None, (c_void_p, OnClose)),
     "option_new": (c_int, (POINTER(c_void_p),)),
     "option_set_no_auto_window_update": (None, (c_void_p, c_int)),
+    "option_set_no_closed_streams": (None, (c_void_p, c_int)),
     "session_server_new2": (c_int, (POINTER(c_void_p), c_void_p, c_void_p, c_void_p)),
     "session_del": (None, (c_void_p,)),
     "session_mem_recv": (c_ssize_t, (c_void_p, c_char_p, c_size_t)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ PLAIN = b"\0"
 #: The encodings that are understood, as `zlib` takes its window's bits.
 ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
+
+#: Bytes that are unpacked on the event loop itself, in well under a millisecond.
+AT_ONCE = 64 << 10
 
 #: Names and values, of printable ASCII.
 Metadata = tuple[tuple[str, str], ...]
@@ -42,13 +46,16 @@ class Packed:
     def __len__(self) -> int:
         return len(self.message)
 
-    def unpacked(self, most: int) -> bytes:
-        """most: bytes that it may have then. Raises Refused."""
+    async def unpacked(self, most: int) -> bytes:
+        """most: bytes that it may have then. What is large is unpacked in a thread. Raises Refused."""
         if self.encoding not in ENCODINGS:
             raise Refused(grpc.StatusCode.INTERNAL, "a message is compressed, but the call does not say how")
         unpacker = zlib.decompressobj(ENCODINGS[self.encoding])
         try:
-            plain = unpacker.decompress(self.message, most + 1)
+            plain = unpacker.decompress(self.message, min(AT_ONCE, most + 1))
+            if len(plain) <= most and unpacker.unconsumed_tail:
+                rest = unpacker.unconsumed_tail, most + 1 - len(plain)
+                plain += await asyncio.to_thread(unpacker.decompress, *rest)
         except zlib.error as error:
             raise Refused(grpc.StatusCode.INTERNAL, f"a compressed message cannot be read: {error}") from error
         if len(plain) > most:
@@ -98,4 +105,6 @@ class Assembler:
         return PREFIX + length
 
     def _message(self, flag: int, message: bytes) -> bytes | Packed:
+        if flag > 1:
+            raise Refused(grpc.StatusCode.INTERNAL, f"a message begins with {flag}, and not with 0 or 1")
         return Packed(message, self._encoding) if flag else message

@@ -24,10 +24,12 @@ def new_session(hooks: dict[str, Any]) -> int:
 
 @cache
 def _options() -> int:
-    """The library's defaults, but that a client may send on only once what it sent is consumed."""
+    """The library's defaults, but that a client may send on only once what it sent is consumed, and that nothing is
+    kept of streams that are over."""
     lib = needed()
     made = _made(lib.nghttp2_option_new)
     lib.nghttp2_option_set_no_auto_window_update(made, 1)
+    lib.nghttp2_option_set_no_closed_streams(made, 1)
     return made
 
 

@@ -16,6 +16,12 @@ from .stream import Stream
 #: Bytes of requests that may wait for the handler. Beyond them the client may send a stream's window, and no more.
 UNREAD = 256 << 10
 
+#: Bytes that a message is taken to have beside its own.
+WEIGHT = 64
+
+#: Messages that a handler gets in a row, before others have their turn on the event loop.
+IN_A_ROW = 16
+
 
 class Requests:
     """An iterator over decoded requests, for one handler on the event loop.
@@ -41,7 +47,7 @@ class Requests:
         self._refuse, self._loop = refuse, asyncio.get_running_loop()
         self._assembler = Assembler(most, encoding)
         self._waiting: deque[bytes | Packed] = deque()
-        self._unread = self._owed = 0
+        self._unread = self._owed = self._in_a_row = 0
         self._complete = False
         self._news: asyncio.Future[None] | None = None
 
@@ -59,7 +65,7 @@ class Requests:
         if messages:
             waiting.extend(messages)
             self._tell()
-        self._unread += size
+        self._unread += size + WEIGHT * len(messages)
         if self._unread <= UNREAD or not waiting:
             self._session.consume(self._stream.number, size)
         else:
@@ -85,10 +91,15 @@ class Requests:
             if self._complete:
                 self._check_complete()
                 raise StopAsyncIteration
-            self._news = self._loop.create_future()
+            self._news, self._in_a_row = self._loop.create_future(), 0
             await self._news
+        self._in_a_row += 1
+        if self._in_a_row > IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        message = self._take()
         try:
-            return self._take()
+            return self._read(await message.unpacked(self._most) if isinstance(message, Packed) else message)
         except Refused as refused:
             self._refuse(refused)
             raise StopAsyncIteration from refused
@@ -100,19 +111,21 @@ class Requests:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, "this call takes one message")
         return first
 
-    def _take(self) -> Any:
-        """Raises Refused."""
+    def _take(self) -> bytes | Packed:
         message = self._waiting.popleft()
-        self._unread -= PREFIX + len(message)
+        self._unread -= PREFIX + len(message) + WEIGHT
         if self._owed and (self._unread <= UNREAD or not self._waiting):
             self._session.consume_stream(self._stream.number, self._owed)
             self._owed = 0
             self._flush()
-        plain = message.unpacked(self._most) if isinstance(message, Packed) else message
+        return message
+
+    def _read(self, message: bytes) -> Any:
+        """Raises Refused."""
         try:
-            return self._decode(plain)
+            return self._decode(message)
         except Exception as error:
-            raise Refused(grpc.StatusCode.INTERNAL, f"a message of {len(plain)} bytes cannot be read") from error
+            raise Refused(grpc.StatusCode.INTERNAL, f"a message of {len(message)} bytes cannot be read") from error
 
     def _check_complete(self) -> None:
         if self._assembler.halfway:

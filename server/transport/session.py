@@ -21,10 +21,13 @@ log = logging.getLogger(__name__)
 STREAM_WINDOW, CONNECTION_WINDOW = 1 << 20, 16 << 20
 
 #: Bytes of a frame that a client may send: fewer, larger pieces of a large message.
-FRAME = 1 << 20
+FRAME = 128 << 10
 
 #: Calls at once on a connection. All clients in a process share one, unless they ask for more.
-STREAMS = 16_384
+STREAMS = 4096
+
+#: Bytes of a request's headers, as RFC 9113, 6.5.2, counts them: 32 more for each.
+HEADERS, HEADER = 64 << 10, 32
 
 #: The headers of a request that are kept.
 READ = frozenset({b":method", b":path", b"content-type", b"grpc-timeout", b"grpc-encoding"})
@@ -45,6 +48,7 @@ class Session:
         self._begin = begin
         self._streams: dict[int, Stream] = {}
         self._head: dict[bytes, bytes] = {}
+        self._head_size = 0
         self._answered: list[Stream] = []
         self._lib, self._move, self._sent = needed(), mover(), c_void_p()
         self._sent_at = byref(self._sent)
@@ -63,7 +67,12 @@ class Session:
         return f"Session(streams={len(self._streams)})"
 
     def _greet(self) -> None:
-        limits = {h2.MAX_CONCURRENT_STREAMS: STREAMS, h2.INITIAL_WINDOW_SIZE: STREAM_WINDOW, h2.MAX_FRAME_SIZE: FRAME}
+        limits = {
+            h2.MAX_CONCURRENT_STREAMS: STREAMS,
+            h2.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            h2.MAX_FRAME_SIZE: FRAME,
+            h2.MAX_HEADER_LIST_SIZE: HEADERS,
+        }
         settings = (h2.Setting * len(limits))(*(h2.Setting(*each) for each in limits.items()))
         self._lib.nghttp2_submit_settings(self._session, 0, settings, len(limits))
         self._lib.nghttp2_session_set_local_window_size(self._session, 0, 0, CONNECTION_WINDOW)
@@ -147,6 +156,10 @@ class Session:
         self._lib.nghttp2_submit_response(self._session, stream.number, *pairs(headers), None)
         self._stop_reading(stream)
 
+    def reset(self, stream: Stream, code: int) -> None:
+        """Ends a stream at once; what it has not sent is dropped."""
+        self._lib.nghttp2_submit_rst_stream(self._session, 0, stream.number, code)
+
     def ping(self) -> None:
         """Asks the client for a sign of life."""
         self._lib.nghttp2_submit_ping(self._session, 0, None)
@@ -175,7 +188,7 @@ class Session:
     def _reset_answered(self) -> None:
         for stream in self._answered:
             if stream.open and stream.number in self._streams:
-                self._lib.nghttp2_submit_rst_stream(self._session, 0, stream.number, h2.NO_ERROR)
+                self.reset(stream, h2.NO_ERROR)
         self._answered.clear()
 
     def _error(self, code: int) -> ProtocolError:
@@ -184,10 +197,13 @@ class Session:
     # What nghttp2 calls: each has its session first, and last a pointer of no use
 
     def _on_begin(self, _: int, frame: int, __: int) -> int:
-        self._head = {}
+        self._head, self._head_size = {}, 0
         return 0
 
     def _on_header(self, _: int, frame: int, name: int, length: int, value: int, size: int, flags: int, __: int) -> int:
+        self._head_size += HEADER + length + size
+        if self._head_size > HEADERS:
+            return h2.STREAM_FAILURE  # and what is left of them is read without asking
         if (known := string_at(name, length)) in READ:
             self._head[known] = string_at(value, size)
         return 0

@@ -53,3 +53,8 @@ class Stream:
             first = first[:most]
         self.unsent -= len(first)
         return bytes(first)  # which is itself, mostly
+
+    def drop(self) -> None:
+        """What waits will not be sent."""
+        self._chunks.clear()
+        self.unsent = 0

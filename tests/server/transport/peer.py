@@ -66,6 +66,10 @@ class Socket(asyncio.Transport):
             self.closed = True
             asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
+    def write_eof(self) -> None:
+        """The client closes then."""
+        self.close()
+
     def abort(self) -> None:
         self.aborted = True
         self.close()
