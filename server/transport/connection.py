@@ -44,14 +44,17 @@ class Terms:
 
 
 class Connection(asyncio.Protocol):
-    """On the event loop. Mutable: `_calls`, those that run; `_heard` and `_asked`, signs of life; and how far it is:
-    `_draining`, it ends with its last call; `_done`, nothing more is written. `gone` is set in the end."""
+    """On the event loop. Mutable: `_calls`, those that run; `_heard` and `_asked`, signs of life; `_behind`, more came
+    than could be handled at once; `_draining`, it ends with its last call. done: nothing more is written; gone: nor
+    read.
+    """
 
     def __init__(self, terms: Terms) -> None:
-        self._terms, self.gone = terms, asyncio.Event()
+        self._terms = terms
         self._session = Session(self._begin)
         self._calls: set[Call] = set()
-        self._receiving = self._paused = self._draining = self._done = False
+        self._receiving = self._behind = self._paused = self._draining = False
+        self.done, self.gone = asyncio.Event(), asyncio.Event()
         self._heard, self._asked = True, False
         self._watch: asyncio.TimerHandle | None = None
 
@@ -78,16 +81,22 @@ class Connection(asyncio.Protocol):
         until = time.monotonic() + TURN
         while start < len(data):
             if time.monotonic() > until:
-                self._transport.pause_reading()
+                self._fall_behind()
                 asyncio.get_running_loop().call_soon(self._go_on, data, start)
                 return
             self._receive(data[start : start + SLICE])
             start += SLICE
-        if not (self._transport.is_reading() or self._transport.is_closing()):
+        if self._behind and not self._transport.is_closing():
+            self._behind = False
             self._transport.resume_reading()
 
+    def _fall_behind(self) -> None:
+        if not self._behind:
+            self._behind = True
+            self._transport.pause_reading()
+
     def _receive(self, data: bytes) -> None:
-        if self._done:
+        if self.done.is_set():
             return
         self._receiving = True
         try:
@@ -111,7 +120,7 @@ class Connection(asyncio.Protocol):
         self._close_if_over()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._done = True
+        self.done.set()
         if self._watch is not None:
             self._watch.cancel()
         self._session.close()
@@ -120,7 +129,7 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """While the session is at work on what came, nothing is sent: it is sent right after."""
-        if self._receiving or self._done:
+        if self._receiving or self.done.is_set():
             return
         try:
             while not self._paused:
@@ -149,23 +158,23 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """At once; a client that does not read hears nothing of it."""
-        self._done = True
+        self.done.set()
         self._transport.abort()
 
     def _say_goodbye(self) -> None:
-        if not self._done:
+        if not self.done.is_set():
             self._session.terminate()
             self._transport.write(self._session.pull(PIECE))
             self._close()
 
     def _close_if_over(self) -> None:
-        if not self._done and self._session.over:
+        if not self.done.is_set() and self._session.over:
             self._close()
 
     def _close(self) -> None:
         """Says that nothing more is sent, behind what was: the client closes then. If this side closed with something
         unread, the system would drop what the client has not read yet (RFC 9112, 9.6)."""
-        self._done = True
+        self.done.set()
         self._transport.write_eof()
 
     def _look(self) -> None:

@@ -35,23 +35,23 @@ class Http2Server:
         """Takes no more connections, asks the clients to go, waits so many seconds for their calls, and ends them."""
         for listener in self._listeners:
             listener.close()
-        connections = [*self._terms.connections]
-        for connection in connections:
+        connections = self._terms.connections
+        for connection in connections.copy():
             connection.drain()
-        await _all_gone(connections, grace)
-        for connection in self._terms.connections.copy():
+        await _all({connection.done for connection in connections}, grace)
+        for connection in connections.copy():
             connection.end()
-        await _all_gone(connections, LAST_WORDS)
-        for connection in self._terms.connections.copy():
+        await _all({connection.gone for connection in connections}, LAST_WORDS)
+        for connection in connections.copy():
             connection.abort()
-        await _all_gone(connections, None)
+        await _all({connection.gone for connection in connections}, None)
         while self._terms.tasks:
             await asyncio.wait(self._terms.tasks)
 
 
-async def _all_gone(connections: Iterable[Connection], seconds: float | None) -> None:
-    """Or the time is over."""
-    if waits := [asyncio.create_task(connection.gone.wait()) for connection in connections]:
+async def _all(events: Iterable[asyncio.Event], seconds: float | None) -> None:
+    """Waits for them, or so long."""
+    if waits := [asyncio.create_task(event.wait()) for event in events]:
         _, late = await asyncio.wait(waits, timeout=seconds)
         for task in late:
             task.cancel()
