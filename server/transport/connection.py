@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
@@ -175,7 +176,8 @@ class Connection(asyncio.Protocol):
         """Says that nothing more is sent, behind what was: the client closes then. If this side closed with something
         unread, the system would drop what the client has not read yet (RFC 9112, 9.6)."""
         self.done.set()
-        self._transport.write_eof()
+        with suppress(OSError):  # if the client has gone, that is told as ever
+            self._transport.write_eof()
 
     def _look(self) -> None:
         """A client that says nothing is asked, and given up if it still says nothing."""

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from headrace.server.transport.library import Pair, library, needed
+from headrace.server.transport.session import FRAME
 
 needs_nghttp2 = pytest.mark.skipif(library() is None, reason="the library nghttp2 is not installed")
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEAD = 9
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 ACK = END_STREAM = 1
 END_HEADERS = 4
 NO_ERROR, PROTOCOL_ERROR, CANCEL = 0, 1, 8
@@ -66,7 +67,10 @@ def request(stream: int, path: str, *, ends: bool = False, **more: bytes) -> byt
 
 
 def data(stream: int, payload: bytes, *, ends: bool = False) -> bytes:
-    return frame(DATA, payload, flags=int(ends), stream=stream)
+    """In as many frames as it takes."""
+    pieces = [payload[at : at + FRAME] for at in range(0, len(payload), FRAME)] or [b""]
+    sent = [frame(DATA, piece, stream=stream) for piece in pieces[:-1]]
+    return b"".join([*sent, frame(DATA, pieces[-1], flags=int(ends), stream=stream)])
 
 
 def reset(stream: int, code: int = CANCEL) -> bytes:

@@ -50,25 +50,46 @@ async def wait(seconds: float) -> None:
 
 
 class Socket(asyncio.Transport):
-    """Mutable: `sent`, what the server wrote and nobody has read; `closed`, in order, or `aborted`."""
+    """Mutable: `sent`, what the server wrote and nobody has read; `ended`, it writes no more; `closed`, in order, or
+    `aborted`; `_waiting`, what came while it did not read."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
-        self._protocol, self.sent = protocol, bytearray()
-        self.closed = self.aborted = False
+        self._protocol, self.sent, self._waiting = protocol, bytearray(), b""
+        self.ended = self.closed = self.aborted = self._paused = False
+
+    def deliver(self, data: bytes) -> None:
+        if self._paused:
+            self._waiting += data
+        elif not self.closed:
+            self._protocol.data_received(data)
+
+    def pause_reading(self) -> None:
+        assert not self._paused
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        assert self._paused
+        self._paused, data, self._waiting = False, self._waiting, b""
+        if data:
+            asyncio.get_running_loop().call_soon(self.deliver, data)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not (data and self.closed)
+        assert not (data and self.ended)
         self.sent += data
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
     def write_eof(self) -> None:
         """The client closes then."""
+        self.ended = True
         self.close()
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = self.ended = True
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
     def abort(self) -> None:
         self.aborted = True
@@ -85,7 +106,7 @@ class Peer:
         self.send(PREFACE, settings(limits or {}), frame(SETTINGS, flags=ACK))
 
     def send(self, *frames: bytes) -> None:
-        self.connection.data_received(b"".join(frames))
+        self.socket.deliver(b"".join(frames))
 
     def begin(self, stream: int, path: str = ECHO, *messages: bytes, ends: bool = False, **headers: bytes) -> None:
         """A call, and some of its messages."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +15,7 @@ import pytest
 from headrace.server.transport.call import UNSENT
 from headrace.server.transport.messages import framed
 
-from .frames import DATA, HEADERS, NO_ERROR, RST_STREAM, WINDOW_SIZE, data, needs_nghttp2, reset, window
+from .frames import CANCEL, DATA, HEADERS, NO_ERROR, RST_STREAM, WINDOW_SIZE, data, needs_nghttp2, reset, window
 from .peer import ECHO, Peer, body, rest, run, status, streaming, terms, unary, wait
 
 pytestmark = needs_nghttp2
@@ -230,6 +232,23 @@ def test_a_deadline_that_passed_before_the_first_request_ends_the_call() -> None
     run(test())
 
 
+def test_a_call_that_is_over_is_not_kept_until_its_deadline() -> None:
+    async def test() -> None:
+        calls = []
+
+        async def handle(message: bytes, context: Any) -> bytes:
+            calls.append(weakref.ref(context))
+            return message
+
+        peer = Peer(terms(unary(handle)))
+        peer.begin(1, ECHO, b"word", ends=True, grpc_timeout=b"9H")
+        assert status(await peer.answers()) == (0, "")
+        gc.collect()
+        assert calls[0]() is None
+
+    run(test())
+
+
 # A client that goes
 
 
@@ -318,15 +337,40 @@ def test_a_handler_writes_no_faster_than_its_client_reads() -> None:
     run(test())
 
 
-def test_a_call_that_ends_while_its_client_does_not_read_is_told_in_the_end() -> None:
+@pytest.mark.parametrize("over", [False, True])
+def test_what_is_not_read_is_dropped_at_the_deadline(over: bool) -> None:
+    """Whether its handler still writes, or has written all."""
+
+    async def one(messages: Any, context: Any) -> None:
+        contexts.append(weakref.ref(context))
+        await context.write(bytes(10_000))
+
     async def test() -> None:
         writer = Writer(10_000)
-        peer = Peer(terms(streaming(writer.handle)), {WINDOW_SIZE: 0})
+        peer = Peer(terms(streaming(one if over else writer.handle)), {WINDOW_SIZE: 0})
         peer.begin(1, grpc_timeout=b"1S", ends=True)
+        assert [frame.kind for frame in await peer.answers()] == [HEADERS]  # it waits for the client
         await wait(2.0)
-        assert writer.ended and body(await peer.answers()) == b""
-        peer.send(window(1, 1 << 20), window(0, 1 << 20))
+        assert writer.ended != over and not peer.terms.tasks
+        (reset_,) = await peer.answers()
+        assert (reset_.kind, reset_.number) == (RST_STREAM, CANCEL)
+        gc.collect()
+        assert [context() for context in contexts] == [None] * over
+
+    contexts: list[Any] = []
+    run(test())
+
+
+def test_what_was_written_arrives_although_its_handler_has_ended() -> None:
+    async def one(messages: Any, context: Any) -> None:
+        await context.write(bytes(10_000))
+
+    async def test() -> None:
+        peer = Peer(terms(streaming(one)), {WINDOW_SIZE: 0})
+        peer.begin(1, ends=True)
+        assert [frame.kind for frame in await peer.answers()] == [HEADERS] and not peer.terms.tasks
+        peer.send(window(1, 1 << 20))
         found = await peer.answers()
-        assert len(body(found)) % 10_005 == 0 and status(found)[0] == number(Status.DEADLINE_EXCEEDED)
+        assert body(found) == framed(bytes(10_000)) and status(found) == (0, "")
 
     run(test())

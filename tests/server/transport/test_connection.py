@@ -149,12 +149,13 @@ def test_a_client_that_answers_is_kept_for_ever_and_asked_again() -> None:
     run(test())
 
 
-def test_nobody_is_asked_once_the_connection_is_lost() -> None:
+def test_nobody_is_asked_once_the_connection_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         peer = Peer(terms())
         await peer.leave()
-        await wait(10 * SILENCE)
-        assert asked(peer) == [] and peer.connection.gone.is_set()
+        for _ in range(4):
+            await wait(2 * SILENCE)
+        assert asked(peer) == [] and peer.connection.gone.is_set() and not caplog.records
 
     run(test())
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.server.transport.heads import Head, not_grpc, read_head, trailers
+from headrace.server.transport.heads import DETAILS, Head, not_grpc, read_head, trailers
 from headrace.server.transport.messages import Refused
 
 REQUEST = {b":method": b"POST", b":path": b"/a.B/C", b"content-type": b"application/grpc"}
@@ -68,11 +68,16 @@ def test_what_it_does_not_send_is_answered_as_http_does(head: dict[bytes, bytes]
     assert answer is not None and dict(answer)[b":status"] == code
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=DETAILS))
 def test_any_sentence_arrives_as_it_was_and_travels_as_ascii(details: str) -> None:
     told = dict(trailers(grpc.StatusCode.ABORTED, details)).get(b"grpc-message", b"")
     assert all(0x20 <= byte < 0x7F for byte in told)
     assert unquote(told.decode()) == details
+
+
+def test_a_sentence_that_is_long_is_cut() -> None:
+    told = dict(trailers(grpc.StatusCode.ABORTED, "ab" * DETAILS))[b"grpc-message"]
+    assert told == b"ab" * (DETAILS // 2)
 
 
 def test_a_plain_sentence_travels_as_it_is() -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import zlib
 from itertools import pairwise
+from random import Random
 
 import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.server.transport.messages import Assembler, Packed, Refused, framed
+from headrace.server.transport.messages import AT_ONCE, Assembler, Packed, Refused, framed
 
 MOST = 100
 PACK = {b"gzip": gzip.compress, b"deflate": zlib.compress}
@@ -23,12 +25,12 @@ def marked(message: bytes) -> bytes:
 def packed(message: bytes, most: int, encoding: bytes | None) -> bytes:
     (found,) = Assembler(most, encoding).feed(marked(message))
     assert isinstance(found, Packed)
-    return found.unpacked(most)
+    return asyncio.run(found.unpacked(most))
 
 
-def refused(message: bytes, encoding: bytes | None = b"gzip") -> Refused:
+def refused(message: bytes, encoding: bytes | None = b"gzip", most: int = MOST) -> Refused:
     with pytest.raises(Refused) as caught:
-        packed(message, MOST, encoding)
+        packed(message, most, encoding)
     return caught.value
 
 
@@ -72,28 +74,34 @@ def test_a_compressed_message_is_unpacked(encoding: bytes, message: bytes) -> No
     assert packed(PACK[encoding](message), 2 * MOST, encoding) == message
 
 
+@pytest.mark.parametrize("most", [MOST, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
 @pytest.mark.parametrize("encoding", PACK)
-def test_the_limit_is_exact_for_what_is_unpacked(encoding: bytes) -> None:
-    assert packed(PACK[encoding](bytes(MOST)), MOST, encoding) == bytes(MOST)
-    error = refused(PACK[encoding](bytes(MOST + 1)), encoding)
-    assert error.status is grpc.StatusCode.RESOURCE_EXHAUSTED and "more than 100 bytes" in error.details
+def test_the_limit_is_exact_for_what_is_unpacked(encoding: bytes, most: int) -> None:
+    for whole in (bytes(most + 1), Random(0).randbytes(most).hex()[: most + 1].encode()):
+        assert packed(PACK[encoding](whole[:-1]), most, encoding) == whole[:-1]
+        error = refused(PACK[encoding](whole), encoding, most)
+        assert error.status is grpc.StatusCode.RESOURCE_EXHAUSTED and f"more than {most} bytes" in error.details
 
 
-def test_a_bomb_is_not_unpacked_to_its_end() -> None:
+@pytest.mark.parametrize("most", [MOST, 2 * AT_ONCE])
+def test_a_bomb_is_not_unpacked_to_its_end(most: int) -> None:
     bomb = zlib.compress(bytes(100 << 20), 9)  # 100 KiB; whole, it would show in the time that this takes
     with pytest.raises(Refused, match="over the limit"):
-        Packed(bomb, b"deflate").unpacked(MOST)
+        asyncio.run(Packed(bomb, b"deflate").unpacked(most))
 
 
 def test_what_cannot_be_unpacked_says_why() -> None:
     whole = gzip.compress(b"a message")
+    large = gzip.compress(Random(0).randbytes(2 * AT_ONCE))
     for message, encoding, why in (
         (whole[:-1], b"gzip", "cut short"),
+        (large[:-1], b"gzip", "cut short"),
+        (large[: 3 * AT_ONCE // 2] + bytes(1000), b"gzip", "cannot be read"),
         (b"", b"gzip", "cut short"),
         (b"no gzip at all", b"gzip", "cannot be read"),
         (whole, b"deflate", "cannot be read"),
         (whole, None, "does not say how"),
         (whole, b"identity", "does not say how"),
     ):
-        error = refused(message, encoding)
+        error = refused(message, encoding, 4 * AT_ONCE)
         assert error.status is grpc.StatusCode.INTERNAL and why in error.details

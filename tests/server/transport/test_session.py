@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.server.transport.heads import RESPONSE
-from headrace.server.transport.session import CONNECTION_WINDOW, STREAM_WINDOW, ProtocolError, Session
+from headrace.server.transport.session import CONNECTION_WINDOW, FRAME, STREAM_WINDOW, STREAMS, ProtocolError, Session
+from headrace.server.transport.session import HEADERS as HEADERS_SIZE
 from headrace.server.transport.stream import Incoming, Stream
 
 from .frames import (
     ACK,
+    CONTINUATION,
     DATA,
+    END_HEADERS,
     GOAWAY,
     HEADERS,
     NO_ERROR,
@@ -107,7 +110,7 @@ def test_the_greeting_tells_the_limits_and_acknowledges() -> None:
     (own,) = [found for found in greeting if found.kind == SETTINGS and not found.flags & ACK]
     pairs = [own.payload[at : at + 6] for at in range(0, len(own.payload), 6)]
     limits = {int.from_bytes(pair[:2], "big"): int.from_bytes(pair[2:], "big") for pair in pairs}
-    assert limits == {3: 16_384, 4: STREAM_WINDOW, 5: 1 << 20}
+    assert limits == {3: STREAMS, 4: STREAM_WINDOW, 5: FRAME, 6: HEADERS_SIZE}
     assert granted(greeting, 0) == CONNECTION_WINDOW - 65_535
     assert any(found.kind == SETTINGS and found.flags & ACK for found in greeting)
 
@@ -133,6 +136,19 @@ def test_headers_longer_than_a_byte_can_count_are_read() -> None:
     wire = Wire()
     wire.send(request(1, "/" + "a" * 3000, ends=True))
     assert wire.told[1].head[b":path"] == b"/" + b"a" * 3000 and wire.told[1].events == ["end"]
+
+
+def test_headers_beyond_the_limit_end_their_stream_and_no_other() -> None:
+    wire = Wire()
+    lines = {f"name-{number}".encode(): bytes(1000).replace(b"\0", b"a") for number in range(70)}
+    whole = headers(1, {b":method": b"POST", b":scheme": b"http", b":path": b"/a"} | lines)[9:]
+    pieces = [whole[at : at + 16_000] for at in range(0, len(whole), 16_000)]
+    kinds_, flags = [HEADERS] + [CONTINUATION] * (len(pieces) - 1), [0] * (len(pieces) - 1) + [END_HEADERS]
+    sent = zip(kinds_, pieces, flags, strict=True)
+    wire.send(*(frame(kind, piece, flags=flag, stream=1) for kind, piece, flag in sent), data(1, b"more", ends=True))
+    assert [(f.kind, f.stream) for f in wire.pulled()] == [(RST_STREAM, 1)] and not wire.told
+    wire.send(request(3, "/b"), data(3, b"word"))
+    assert wire.told[3].data == b"word"
 
 
 def test_streams_are_told_apart() -> None:
