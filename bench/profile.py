@@ -36,7 +36,7 @@ THREAD = re.compile(r"thread \((\d+)\): (.*)")
 FUNCTION = re.compile(r"(.*) \((.*?)(:\d+)?\)")
 
 #: Threads that Python does not know of.
-NATIVE = "gRPC's own threads"
+NATIVE = "libraries' own threads"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from .step import Step
 #: Rows of a frame, at most. A server refuses them all at once if they are more than it has room for in its queue.
 MOST_ROWS = 1024
 
+#: Rows from which on it pays to have a second frame under way: a frame costs both sides about as much as 10 rows.
+SPLIT = 32
+
 
 @dataclass(slots=True)
 class Room:
@@ -34,7 +37,9 @@ class Outbox:
     """Mutable; dicts stand for ordered sets. `clear` loses nothing: reopening the ledgers brings it all up again.
 
     What does not fit into a frame of `frame_bytes` and `frame_rows` goes into the next; what fits into none must not
-    come in.
+    come in. Callers who wait for their last step before they make the next come together in one frame, and then server
+    and client take turns instead of working side by side. So a frame has no more than half of the rows that are under
+    way or wait.
     """
 
     def __init__(self, frame_bytes: int) -> None:
@@ -43,6 +48,7 @@ class Outbox:
         self._ready: defaultdict[ServedModel, dict[Ledger, None]] = defaultdict(dict)  # those with steps that wait
         self._cancels: dict[Step, Ledger] = {}
         self._closes: list[int] = []  # keys
+        self._under_way = 0  # rows that are written and not answered, about: nothing but the size of frames hangs on it
 
     def __repr__(self) -> str:
         return f"Outbox(opens={len(self._opens)}, ready={sum(map(len, self._ready.values()))})"
@@ -69,7 +75,12 @@ class Outbox:
         """It is dead: its Open is not to be written any more; its steps are gone already."""
         self._opens.pop(ledger, None)
 
+    def answered(self, rows: int) -> None:
+        """So many rows of earlier frames, or refused."""
+        self._under_way = max(0, self._under_way - rows)
+
     def clear(self) -> None:
+        self._under_way = 0
         self._opens.clear()
         self._ready.clear()
         self._cancels.clear()
@@ -128,28 +139,30 @@ class Outbox:
         while self._ready and not steps:
             served = next(iter(self._ready))
             ledgers = self._ready.pop(served)
-            steps = self._drained(ledgers, now, room)
+            most = min(self.frame_rows, max(SPLIT, -(-(self._under_way + len(ledgers)) // 2)))
+            steps = self._drained(ledgers, now, room, most)
+            self._under_way += len(steps)
             if ledgers:
                 self._ready[served] = ledgers
                 return steps
         return steps
 
-    def _drained(self, ledgers: dict[Ledger, None], now: float, room: Room) -> list[Step]:
-        """Empties `ledgers` from the front, as far as there is room."""
+    def _drained(self, ledgers: dict[Ledger, None], now: float, room: Room, most: int) -> list[Step]:
+        """Empties `ledgers` from the front, as far as there is room, to `most` rows."""
         steps: list[Step] = []
         emptied: list[Ledger] = []
         for ledger in ledgers:
-            if not self._drain(ledger, steps, now, room):
+            if not self._drain(ledger, steps, now, room, most):
                 break
             emptied.append(ledger)
         for ledger in emptied:  # not one by one above: to find a dict's first key takes time where many were deleted
             del ledgers[ledger]
         return steps
 
-    def _drain(self, ledger: Ledger, steps: list[Step], now: float, room: Room) -> bool:
+    def _drain(self, ledger: Ledger, steps: list[Step], now: float, room: Room, most: int) -> bool:
         """Whether there was room for all that may be written of it now."""
         while ledger.waiting and ledger.sendable(now):
-            if len(steps) == self.frame_rows or not room.take(ledger.waiting[0].size):
+            if len(steps) == most or not room.take(ledger.waiting[0].size):
                 return False
             steps.append(ledger.take())
         return True

@@ -116,7 +116,9 @@ class Session:
             self._go_on(ledger)
 
     def _stepped(self, stepped: pb.Stepped) -> None:
-        known = (self._ledgers.get(key) for key in np.frombuffer(stepped.keys, "<u4").tolist())
+        keys = np.frombuffer(stepped.keys, "<u4").tolist()
+        self._outbox.answered(len(keys))
+        known = (self._ledgers.get(key) for key in keys)
         served = next((ledger.served for ledger in known if ledger is not None), None)
         if served is None:
             return  # all of sequences that died here while their answers were on the way
@@ -131,6 +133,7 @@ class Session:
         if not told.HasField("key"):
             self._refusal = FrameRefused(f"the server could not read a frame: {told.message}")
             raise self._refusal
+        self._outbox.answered(int(told.HasField("position")))
         ledger = self._ledgers.get(told.key)
         if ledger is None:
             return
