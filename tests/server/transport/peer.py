@@ -51,26 +51,27 @@ async def wait(seconds: float) -> None:
 
 class Socket(asyncio.Transport):
     """Mutable: `sent`, what the server wrote and nobody has read; `ended`, it writes no more; `closed`, in order, or
-    `aborted`; `_waiting`, what came while it did not read."""
+    `aborted`; `_waiting`, what came while it was not `reading`."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__()
         self._protocol, self.sent, self._waiting = protocol, bytearray(), b""
-        self.ended = self.closed = self.aborted = self._paused = False
+        self.ended = self.closed = self.aborted = False
+        self.reading = True
 
     def deliver(self, data: bytes) -> None:
-        if self._paused:
+        if not self.reading:
             self._waiting += data
         elif not self.closed:
             self._protocol.data_received(data)
 
     def pause_reading(self) -> None:
-        assert not self._paused
-        self._paused = True
+        assert self.reading
+        self.reading = False
 
     def resume_reading(self) -> None:
-        assert self._paused
-        self._paused, data, self._waiting = False, self._waiting, b""
+        assert not self.reading
+        self.reading, data, self._waiting = True, self._waiting, b""
         if data:
             asyncio.get_running_loop().call_soon(self.deliver, data)
 

@@ -56,8 +56,10 @@ class Client:
         self.writer.write(b"".join(frames))
 
     async def to_the_end(self) -> list[Frame]:
-        """All that comes until the server closes."""
-        return self._frames.read(await self._reader.read())
+        """All that comes until the server says no more; then it closes, as clients do."""
+        found = self._frames.read(await self._reader.read())
+        self.writer.close()
+        return found
 
     async def greet(self) -> None:
         """Returns once the server has answered: until then its end would be one of the network."""
@@ -94,8 +96,10 @@ def test_handlers_come_to_their_end_before_the_server_has_stopped(cut: bool) -> 
         await held.began.wait()
         if cut:
             client.writer.transport.abort()
+        reading = asyncio.create_task(client.to_the_end())
         await server.stop(0)
         assert held.over
+        await reading
 
     serving(held.handle, check)
 
@@ -117,8 +121,9 @@ def test_a_server_that_stops_says_goodbye_and_tells_its_calls() -> None:
 
 def test_a_server_without_calls_stops_at_once_whatever_it_would_wait() -> None:
     async def check(server: Http2Server, client: Client) -> None:
-        await server.stop(1e6)
+        stopping = asyncio.create_task(server.stop(1e6))
         assert any(found.kind == GOAWAY for found in await client.to_the_end())
+        await stopping
 
     serving(echo, check)
 

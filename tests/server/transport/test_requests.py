@@ -11,11 +11,11 @@ import grpc
 import pytest
 
 from headrace.server.transport.messages import framed
-from headrace.server.transport.requests import UNREAD
+from headrace.server.transport.requests import IN_A_ROW, UNREAD
 from headrace.server.transport.session import CONNECTION_WINDOW, STREAM_WINDOW
 
 from .frames import WINDOW_UPDATE, data, needs_nghttp2, request
-from .peer import ECHO, Peer, body, rest, run, status, streaming, terms, unary
+from .peer import ECHO, Peer, body, echo, rest, run, status, streaming, terms, unary
 
 pytestmark = needs_nghttp2
 
@@ -112,6 +112,47 @@ def test_a_message_larger_than_any_window_arrives_behind_others_that_were_not_re
         sent += await sender.send(wire[sent:])
         assert sent == len(wire) and slow.read == [5, 3 * STREAM_WINDOW]
 
+    run(test())
+
+
+def test_many_small_messages_leave_others_their_turns() -> None:
+    async def test() -> None:
+        slow, count = Slow(), STREAM_WINDOW // 10
+        peer = Peer(terms({**streaming(slow.handle), "/test/Other": grpc.stream_stream_rpc_method_handler(echo)}))
+        peer.begin(1, ECHO, *(b"small" for _ in range(count)))  # at once: that takes longer than a turn may
+        peer.begin(3, "/test/Other", b"word")
+        assert not peer.socket.reading
+        found = await peer.answers(3)
+        while not body(found):
+            found += await peer.answers(3)
+        assert peer.socket.reading
+        slow.may.set()
+        turns = 0
+        while len(slow.read) < count:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= count // (IN_A_ROW + 1) and slow.read == [5] * count
+        await peer.leave()
+
+    run(test())
+
+
+def test_all_that_was_counted_is_taken_back() -> None:
+    async def handle(requests: AsyncIterator[bytes], context: Any) -> None:
+        contexts.append(context)
+        await echo(requests, context)
+
+    async def test() -> None:
+        peer = Peer(terms(streaming(handle)))
+        wire = framed(b"") + framed(bytes(300)) + framed(b"x")
+        peer.begin(1)
+        for at in range(0, len(wire), 7):
+            peer.send(data(1, wire[at : at + 7]))
+            await rest()
+        assert repr(contexts[0]) == "Call(Requests(waiting=0, unread=0, complete=False), over=False)"
+        await peer.leave()
+
+    contexts: list[Any] = []
     run(test())
 
 
