@@ -97,11 +97,7 @@ class Call:
             self._room.set_result(None)
 
     def stop(self, status: grpc.StatusCode, details: str) -> None:
-        """Ends the call, whatever its handler does. If the client does not read, it hears no status."""
-        if self._stream.unsent:
-            self._over = True
-            self._session.reset(self._stream, CANCEL)
-            self._flush()
+        """Ends the call, whatever its handler does."""
         self._finish(status, details)
         self.task.cancel()
 
@@ -119,6 +115,11 @@ class Call:
         self.stop(refused.status, refused.details)
 
     def _expire(self) -> None:
+        """A client that has not even read what it was sent so far would not read a status either."""
+        if self._stream.unsent:
+            self._over = True
+            self._session.reset(self._stream, CANCEL)
+            self._flush()
         self.stop(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline has passed")
 
     # From the first request to the status

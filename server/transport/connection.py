@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
         self._look()
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
+        self._heard = not self.done.is_set()  # else nothing that it says keeps it
         if len(data) <= SLICE:
             self._receive(data)
         else:

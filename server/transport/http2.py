@@ -79,9 +79,13 @@ async def listen(
     Raises OSError if the port cannot be had.
     """
     loop, terms = asyncio.get_running_loop(), Terms(partial(find, tuple(services)), most, silence)
-    sockets = bound(host, port)
     make = partial(Connection, terms)
-    listeners = [await loop.create_server(make, sock=each, backlog=BACKLOG) for each in sockets]
+    with ExitStack() as undo:
+        sockets = bound(host, port)
+        for each in sockets:
+            undo.callback(each.close)
+        listeners = [await loop.create_server(make, sock=each, backlog=BACKLOG) for each in sockets]
+        undo.pop_all()
     return Http2Server(terms, listeners, sockets[0].getsockname()[1])
 
 
@@ -98,6 +102,7 @@ def bound(host: str, port: int) -> list[socket.socket]:
             except OSError as error:  # as ::1 of localhost, where there is no IPv6
                 if error.errno != errno.EADDRNOTAVAIL or (not sockets and address is addresses[-1][4]):
                     raise
+                made.close()
                 continue
             sockets.append(made)
             port = made.getsockname()[1]
