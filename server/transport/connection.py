@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PIECE = 256 << 10
 
 #: Received bytes that are handled at once; and seconds, after which others have their turn on the event loop.
-SLICE, TURN = 64 << 10, 2e-3
+SLICE, TURN = 128 << 10, 2e-3
 
 
 @dataclass(frozen=True, slots=True)
