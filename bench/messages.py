@@ -110,7 +110,7 @@ def messages(site: Site) -> list[Figure]:
 
 
 def figures(rounds: Sequence[Round]) -> list[Figure]:
-    """rounds: the cost of the server, of the echo, and of the echo with the server's poller and event loop."""
+    """rounds: the cost of the server, of the echo, and of the echo with one poller and uvloop."""
     ours, loads = 1e6 * median(a.outside for a, _, _ in rounds), [a.load for a, _, _ in rounds]
     echo, tuned = (1e6 * median(r[side].cpu for r in rounds) for side in (1, 2))
     rate, ms = median(load.rate for load in loads), 1e3 * median(load.percentile(50) for load in loads)
@@ -123,7 +123,7 @@ def figures(rounds: Sequence[Round]) -> list[Figure]:
             note=f"{ours:.0f} µs a message, the echo {echo:.0f}",
         ),
         Figure(
-            "the same, the echo with the server's poller and event loop",
+            "the same, the echo with one poller and uvloop",
             median(a.outside / c.cpu for a, _, c in rounds),
             "x echo",
             note=f"that echo {tuned:.0f} µs",

@@ -36,7 +36,7 @@ THREAD = re.compile(r"thread \((\d+)\): (.*)")
 FUNCTION = re.compile(r"(.*) \((.*?)(:\d+)?\)")
 
 #: Threads that Python does not know of.
-NATIVE = "libraries' own threads"
+NATIVE = "threads of libraries"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def serving(models: Path, options: Sequence[str] = (), log: Path | None = None) 
 def echoing(width: int, *, tuned: bool = False) -> AbstractContextManager[Running]:
     """The echo of the same messages, `width` bytes to a row's answer, while the block runs.
 
-    tuned: with the server's own poller and event loop, instead of `grpc.aio` as it comes.
+    tuned: with one poller and uvloop, instead of `grpc.aio` as it comes.
     """
     return _running([f"headrace.bench.{'tuned_' if tuned else ''}echo", str(width)], ECHOING, None)
 

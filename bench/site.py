@@ -61,7 +61,7 @@ class Site:
 
     @contextmanager
     def echo(self, *, tuned: bool = False) -> Iterator[Running]:
-        """The echo, on the same core. tuned: with the server's own poller and event loop."""
+        """The echo, on the same core. tuned: with one poller and uvloop."""
         with pinned(self.server_core), echoing(ANSWER, tuned=tuned) as running:
             yield running
 

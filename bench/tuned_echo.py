@@ -1,4 +1,4 @@
-"""The echo with the poller and the event loop that the server has: `python -m headrace.bench.tuned_echo WIDTH`."""
+"""The echo with one poller of gRPC, and uvloop: `python -m headrace.bench.tuned_echo WIDTH`."""
 
 from __future__ import annotations
 

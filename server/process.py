@@ -15,7 +15,10 @@ ONE_POLLER = "-event_engine_listener,-event_engine_client"
 
 
 def prepare() -> None:
-    """Must come before the first import of grpc. What the operator has set stands."""
+    """Must come before the first import of grpc. What the operator has set stands.
+
+    It matters where gRPC's own server serves, and for clients in this process.
+    """
     os.environ.setdefault(EXPERIMENTS, ONE_POLLER)
 
 

@@ -139,7 +139,8 @@ class Outbox:
         while self._ready and not steps:
             served = next(iter(self._ready))
             ledgers = self._ready.pop(served)
-            most = min(self.frame_rows, max(SPLIT, -(-(self._under_way + len(ledgers)) // 2)))
+            rows = self._under_way + sum([len(ledger.waiting) for ledger in ledgers])
+            most = min(self.frame_rows, max(SPLIT, -(-rows // 2)))
             steps = self._drained(ledgers, now, room, most)
             self._under_way += len(steps)
             if ledgers:

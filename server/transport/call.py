@@ -18,12 +18,13 @@ from .stream import Stream
 
 log = logging.getLogger(__name__)
 
-#: Bytes of answers that may wait for the network. With more, the handler waits.
+#: Bytes of answers that may wait for the network. With more, the handler waits until all are sent.
 UNSENT = 64 << 10
 
 
 class Call:
-    """On the event loop. Mutable: `_begun`, whether it has answered at all; `_over`, whether it can say anything more.
+    """On the event loop. Mutable: `_begun`, whether it has answered at all; `_over`, whether it can say anything more;
+    `_gone`, whether the client left before that; `_room`, for who waits for the network.
 
     most: bytes of a request. flush: sends what the session has to send.
     """
@@ -54,7 +55,8 @@ class Call:
     # As handlers see it
 
     async def write(self, answer: Any) -> None:
-        """Returns once little enough waits for the network. Raises CancelledError if the client is gone."""
+        """Returns at once, or if much waits for the network when all is sent. Raises CancelledError in a call that is
+        over."""
         if self._over:
             raise asyncio.CancelledError
         if not self._begun:
@@ -99,7 +101,7 @@ class Call:
     def stop(self, status: grpc.StatusCode, details: str) -> None:
         """Ends the call, whatever its handler does."""
         self._finish(status, details)
-        self.task.cancel()
+        self._cancel()
 
     def leave(self) -> None:
         """The client is gone, or has all it will get."""
@@ -109,7 +111,13 @@ class Call:
             self._timer.cancel()
         self._requests.leave()
         self._stream.drop()
-        self.task.cancel()
+        if self._gone:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        """Once: a second time would interrupt what the handler does at its end."""
+        if not self.task.cancelling():
+            self.task.cancel()
 
     def _refuse(self, refused: Refused) -> None:
         self.stop(refused.status, refused.details)
@@ -129,9 +137,8 @@ class Call:
             await self._handle()
         except Refused as error:
             self._finish(error.status, error.details, error.metadata)
-        except asyncio.CancelledError:
-            self._finish(grpc.StatusCode.CANCELLED, "the call was cancelled")  # unless that was said already
-            raise
+        except asyncio.CancelledError:  # whose trace would keep the call, if it were raised on: nobody awaits this task
+            self._finish(grpc.StatusCode.CANCELLED, "the call was cancelled")  # unless something was said already
         except Exception as error:
             log.exception("a handler failed")
             self._finish(grpc.StatusCode.UNKNOWN, f"the server failed: {error!r}")

@@ -34,7 +34,7 @@ class Terms:
 
     find: the handler of a method by its path, None if there is none; most: bytes of a request; silence: seconds without
     a sign of life after which a client is asked for one, and after as many more given up. Mutable: `connections`, those
-    that are open; `tasks`, the handlers that run.
+    that are open; `tasks`, the handlers that run; `closing`, whether more connections are unwanted.
     """
 
     find: Callable[[str], grpc.RpcMethodHandler | None]
@@ -42,6 +42,7 @@ class Terms:
     silence: float
     connections: set[Connection] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Connection(asyncio.Protocol):
@@ -67,6 +68,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # as uvloop's is, though it does not say so
         self._terms.connections.add(self)
+        if self._terms.closing.is_set():  # while it was under way
+            self.abort()
         self._flush()
         self._look()
 
@@ -110,7 +113,6 @@ class Connection(asyncio.Protocol):
             self._receiving = False
         if news or self._draining:  # whose last call the client may have ended
             self._flush()
-            self._close_if_over()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -118,7 +120,6 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._flush()
-        self._close_if_over()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.done.set()
@@ -132,16 +133,21 @@ class Connection(asyncio.Protocol):
         """While the session is at work on what came, nothing is sent: it is sent right after."""
         if self._receiving or self.done.is_set():
             return
+        self._send()
+        if self._draining and self._session.idle:
+            self._say_goodbye()
+        elif self._session.over and not self.done.is_set():
+            self._close()
+
+    def _send(self) -> None:
         try:
-            while not self._paused:
+            while not (self._paused or self.done.is_set()):
                 self._transport.write(data := self._session.pull(PIECE))
                 if len(data) < PIECE:
                     break
         except ProtocolError as error:
             log.error("a connection ends: %s", error)
             self.abort()
-        if self._draining and self._session.idle:
-            self._say_goodbye()
 
     # Its end
 
@@ -165,11 +171,8 @@ class Connection(asyncio.Protocol):
     def _say_goodbye(self) -> None:
         if not self.done.is_set():
             self._session.terminate()
-            self._transport.write(self._session.pull(PIECE))
-            self._close()
-
-    def _close_if_over(self) -> None:
-        if not self.done.is_set() and self._session.over:
+            self._paused = False  # it is little, and the last
+            self._send()
             self._close()
 
     def _close(self) -> None:

@@ -19,8 +19,8 @@ RESPONSE: Headers = ((b":status", b"200"), (b"content-type", b"application/grpc"
 UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 
-#: Characters of a status message: it travels in a header, and clients bound those.
-DETAILS = 1000
+#: Bytes of a status message as it travels, in a header: clients bound those, some to 8 KiB in all.
+DETAILS = 4096
 
 #: What a status message may hold as it is: printable ASCII but the percent sign.
 PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
@@ -65,5 +65,11 @@ def trailers(status: grpc.StatusCode, details: str = "", metadata: Metadata = ()
     number, _ = status.value
     found = [(b"grpc-status", b"%d" % number)]
     if details:
-        found.append((b"grpc-message", quote(details[:DETAILS], safe=PLAIN, errors="replace").encode()))
+        found.append((b"grpc-message", _message(details)))
     return [*found, *((name.encode(), value.encode()) for name, value in metadata)]
+
+
+def _message(details: str) -> bytes:
+    """Escaped and bounded; not in the midst of an escaped byte."""
+    escaped = quote(details, safe=PLAIN, errors="replace")[:DETAILS]
+    return re.sub("%.?$", "", escaped).encode()

@@ -18,12 +18,15 @@ from .connection import Connection, Terms
 #: Waiting connections that the kernel keeps.
 BACKLOG = 1024
 
+#: Why an address is not to be had, where others of the host may be: ::1 of localhost, where there is no IPv6.
+ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
 #: Seconds that clients have to read the last words of a server that waits for them no longer.
 LAST_WORDS = 1.0
 
 
 class Http2Server:
-    """Mutable: `_terms`, which knows what is open."""
+    """Its connections, and what runs on them, are in its `Terms`."""
 
     def __init__(self, terms: Terms, listeners: list[asyncio.Server], port: int) -> None:
         self._terms, self._listeners, self.port = terms, listeners, port
@@ -33,6 +36,7 @@ class Http2Server:
 
     async def stop(self, grace: float) -> None:
         """Takes no more connections, asks the clients to go, waits so many seconds for their calls, and ends them."""
+        self._terms.closing.set()
         for listener in self._listeners:
             listener.close()
         connections = self._terms.connections
@@ -52,9 +56,11 @@ class Http2Server:
 async def _all(events: Iterable[asyncio.Event], seconds: float | None) -> None:
     """Waits for them, or so long."""
     if waits := [asyncio.create_task(event.wait()) for event in events]:
-        _, late = await asyncio.wait(waits, timeout=seconds)
-        for task in late:
-            task.cancel()
+        try:
+            await asyncio.wait(waits, timeout=seconds)
+        finally:
+            for task in waits:
+                task.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +87,13 @@ async def listen(
     loop, terms = asyncio.get_running_loop(), Terms(partial(find, tuple(services)), most, silence)
     make = partial(Connection, terms)
     with ExitStack() as undo:
+        listeners: list[asyncio.Server] = []
         sockets = bound(host, port)
         for each in sockets:
             undo.callback(each.close)
-        listeners = [await loop.create_server(make, sock=each, backlog=BACKLOG) for each in sockets]
+        for each in sockets:
+            listeners.append(await loop.create_server(make, sock=each, backlog=BACKLOG))
+            undo.callback(listeners[-1].close)
         undo.pop_all()
     return Http2Server(terms, listeners, sockets[0].getsockname()[1])
 
@@ -95,14 +104,13 @@ def bound(host: str, port: int) -> list[socket.socket]:
     addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     with ExitStack() as undo:
         for family, kind, number, _, address in addresses:
-            made = undo.enter_context(socket.socket(family, kind, number))
-            _prepare(made, alone=len(addresses) == 1)
             try:
+                made = undo.enter_context(socket.socket(family, kind, number))
+                _prepare(made, alone=len(addresses) == 1)
                 made.bind((address[0], port, *address[2:]))
-            except OSError as error:  # as ::1 of localhost, where there is no IPv6
-                if error.errno != errno.EADDRNOTAVAIL or (not sockets and address is addresses[-1][4]):
+            except OSError as error:
+                if error.errno not in ABSENT or (not sockets and address is addresses[-1][4]):
                     raise
-                made.close()
                 continue
             sockets.append(made)
             port = made.getsockname()[1]

@@ -1,7 +1,7 @@
 """nghttp2's C functions, as far as a server needs them (nghttp2.org/documentation), found at run time.
 
-Every system that has curl has the library. All of them return within microseconds; so the interpreter's lock is kept
-while they run, or each call would be an invitation to other threads.
+Most Linux systems have the library, for curl uses it. All that is called here returns within microseconds; so the
+interpreter's lock is kept meanwhile, or each call would be an invitation to other threads.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ctypes import (
     c_ssize_t,
     c_uint8,
     c_uint32,
+    c_uint64,
     c_void_p,
 )
 from ctypes.util import find_library
@@ -129,8 +130,19 @@ def needed() -> PyDLL:
     return found
 
 
+def reset_limit(lib: PyDLL) -> Callable[[int, int, int], None] | None:
+    """How an option bounds the streams that a client may reset: so many at once, so many a second. None where nghttp2
+    is older than the flood that it is against (CVE-2023-44487)."""
+    try:
+        function = lib.nghttp2_option_set_stream_reset_rate_limit
+    except AttributeError:
+        return None
+    function.restype, function.argtypes = None, (c_void_p, c_uint64, c_uint64)
+    return function
+
+
 def mover() -> Callable[[int, bytes, int], int]:
-    """C's memmove: to an address, of some bytes, so many."""
+    """C's memmove: to an address, of some bytes, so many. That of ctypes itself gives up the interpreter's lock."""
     function = PyDLL(None).memmove
     function.restype, function.argtypes = c_void_p, (c_void_p, c_char_p, c_size_t)
     return function

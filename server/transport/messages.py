@@ -15,7 +15,6 @@ PLAIN = b"\0"
 #: The encodings that are understood, as `zlib` takes its window's bits.
 ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 
-
 #: Bytes that are unpacked on the event loop itself, in well under a millisecond.
 AT_ONCE = 64 << 10
 
@@ -97,6 +96,10 @@ class Assembler:
             start = end
         del self._partial[:start]
         return messages
+
+    def drop(self) -> None:
+        """What has begun will not be completed."""
+        self._partial.clear()
 
     def _end(self, prefix: bytes | bytearray) -> int:
         """Of the message behind it, counted from its own beginning. More than that if the prefix is not complete."""

@@ -7,7 +7,10 @@ from ctypes import byref, c_void_p
 from functools import cache
 from typing import Any
 
-from .library import Pair, needed
+from .library import Pair, needed, reset_limit
+
+#: Calls that a client may cancel at once, and a second: an honest one whose deadlines pass cancels as fast as it calls.
+RESETS = 4096, 1000
 
 
 def new_session(hooks: dict[str, Any]) -> int:
@@ -24,12 +27,14 @@ def new_session(hooks: dict[str, Any]) -> int:
 
 @cache
 def _options() -> int:
-    """The library's defaults, but that a client may send on only once what it sent is consumed, and that nothing is
-    kept of streams that are over."""
+    """The library's defaults, but that a client may send on only once what it sent is consumed, that nothing is kept
+    of streams that are over, and that clients may cancel more."""
     lib = needed()
     made = _made(lib.nghttp2_option_new)
     lib.nghttp2_option_set_no_auto_window_update(made, 1)
     lib.nghttp2_option_set_no_closed_streams(made, 1)
+    if (limit := reset_limit(lib)) is not None:
+        limit(made, *RESETS)
     return made
 
 

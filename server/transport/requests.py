@@ -27,10 +27,11 @@ class Requests:
     """An iterator over decoded requests, for one handler on the event loop.
 
     Mutable: `_waiting`, the messages that are there; `_unread`, bytes of them and of one that is not complete; `_owed`,
-    bytes of which the client has not heard that they are taken.
+    bytes of which the client has not heard that they are taken; `_in_a_row`, messages since the handler last waited;
+    `_complete`, no more will come; `_news`, for who waits for some.
 
-    most: bytes of a request; refuse: ends the call, where what comes is no request; flush: sends what the session has
-    to send.
+    most: bytes of a request; refuse: ends the call, where what comes is no request: messages that wait before it may be
+    dropped; flush: sends what the session has to send.
     """
 
     def __init__(
@@ -78,8 +79,11 @@ class Requests:
         self._tell()
 
     def leave(self) -> None:
-        """The client is gone, and the session may be: nobody has to hear what is taken."""
-        self._owed = 0
+        """The client is gone, and the session may be. Nobody is to read what it still sent, nor has to hear of it."""
+        self._waiting.clear()
+        self._assembler.drop()
+        self._unread = self._owed = 0
+        self._refuse = _nothing  # which was the call's own, and would keep it alive
         self.end()
 
     def __aiter__(self) -> Requests:
@@ -105,7 +109,8 @@ class Requests:
             raise StopAsyncIteration from refused
 
     async def only(self) -> Any:
-        """The one request of a call that has one. Raises Refused if there is none, or another."""
+        """The one request of a call that has one, once the client has said that it is all. Raises Refused if there is
+        none, or another."""
         first = await anext(self, None)
         if first is None or await anext(self, None) is not None:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, "this call takes one message")
@@ -134,3 +139,7 @@ class Requests:
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
+
+
+def _nothing(refused: Refused) -> None:
+    """For a call that is over."""

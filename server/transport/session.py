@@ -37,12 +37,13 @@ Begin = Callable[[Stream, dict[bytes, bytes]], Incoming | None]
 
 
 class ProtocolError(Exception):
-    """The other side does not speak HTTP/2, or not by its rules; the connection is of no use any more."""
+    """The other side does not speak HTTP/2, or breaks its rules, or we met a fault of ours; the connection is of no use
+    any more."""
 
 
 class Session:
-    """Mutable: `_streams`, those that are open; `_head`, the headers that are being read; `_answered`, streams to be
-    reset when all there is has been sent."""
+    """Mutable: `_streams`, those that are open; `_head` and `_head_size`, the headers that are being read; `_answered`,
+    streams to be reset when all there is has been sent."""
 
     def __init__(self, begin: Begin) -> None:
         self._begin = begin

@@ -55,6 +55,6 @@ class Stream:
         return bytes(first)  # which is itself, mostly
 
     def drop(self) -> None:
-        """What waits will not be sent."""
+        """What waits will not be sent, and nobody hears of it."""
         self._chunks.clear()
-        self.unsent = 0
+        self.unsent, self.incoming = 0, None

@@ -197,6 +197,14 @@ def test_a_new_stream_has_nothing_under_way(loop: asyncio.AbstractEventLoop) -> 
     assert max(len(told.keys) // 4 for told in line.frames) == 100
 
 
+def test_rows_count_and_not_who_asks_for_them(loop: asyncio.AbstractEventLoop) -> None:
+    line = Line(loop)
+    ledger = line.open("")
+    for _ in range(200):
+        line.submit(ledger, 1)
+    assert written(line) == [100, 100]
+
+
 def test_few_callers_share_a_frame(loop: asyncio.AbstractEventLoop) -> None:
     line = Line(loop)
     callers(line, SPLIT)

@@ -232,24 +232,57 @@ def test_a_deadline_that_passed_before_the_first_request_ends_the_call() -> None
     run(test())
 
 
-def test_a_call_that_is_over_is_not_kept_until_its_deadline() -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_call_that_is_over_is_in_no_cycle_and_not_kept_until_its_deadline(cut: bool) -> None:
+    """Else what clients sent and nobody read would wait for a collector that looks seldom."""
+
     async def test() -> None:
         calls = []
 
-        async def handle(message: bytes, context: Any) -> bytes:
+        async def handle(messages: AsyncIterator[bytes], context: Any) -> None:
             calls.append(weakref.ref(context))
-            return message
+            async for message in messages:
+                await context.write(message)
 
-        peer = Peer(terms(unary(handle)))
-        peer.begin(1, ECHO, b"word", ends=True, grpc_timeout=b"9H")
-        assert status(await peer.answers()) == (0, "")
-        gc.collect()
+        peer = Peer(terms(streaming(handle)))
+        peer.begin(1, ECHO, b"word", ends=not cut, grpc_timeout=b"9H")
+        assert body(await peer.answers()) == framed(b"word")
+        if cut:
+            peer.send(data(1, framed(b"half of a message")[:9]), reset(1))
+        await rest()
         assert calls[0]() is None
 
-    run(test())
+    gc.disable()
+    try:
+        run(test())
+    finally:
+        gc.enable()
 
 
 # A client that goes
+
+
+def test_what_a_handler_does_at_its_end_is_not_interrupted_when_its_stream_closes_too() -> None:
+    async def test() -> None:
+        ended = []
+
+        async def handle(messages: Any, context: Any) -> None:
+            try:
+                await context.write(bytes(2 * UNSENT))
+            finally:
+                await rest()
+                ended.append(True)
+
+        peer = Peer(terms(streaming(handle)))
+        peer.connection.pause_writing()
+        peer.begin(1, grpc_timeout=b"1S")
+        await wait(1)
+        peer.connection.resume_writing()  # now the stream's reset goes out, and it closes
+        await rest()
+        await rest()
+        assert ended == [True]
+
+    run(test())
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -259,3 +259,45 @@ def test_a_client_that_says_goodbye_first_is_let_go() -> None:
         await peer.leave()
 
     run(test())
+
+
+def test_who_said_goodbye_is_let_go_when_its_last_call_ends_by_itself() -> None:
+    async def test() -> None:
+        go = asyncio.Event()
+
+        async def handle(message: bytes, context: Any) -> bytes:
+            await go.wait()
+            return message
+
+        peer = Peer(terms(unary(handle)))
+        peer.begin(1, ECHO, b"word", ends=True)
+        peer.send(frame(GOAWAY, bytes(8)))
+        await rest()
+        assert not peer.socket.ended
+        go.set()
+        assert status(await peer.answers()) == (0, "")
+        assert peer.socket.ended
+
+    run(test())
+
+
+def test_many_cancelled_calls_do_not_end_the_connection_of_others() -> None:
+    async def test() -> None:
+        peer = Peer(terms())
+        peer.begin(1)
+        for stream in range(3, 4003, 2):
+            peer.send(request(stream, ECHO), reset(stream))
+        assert goodbyes(peer) == []
+        peer.send(data(1, framed(b"word")))
+        assert body(await peer.answers()) == framed(b"word")
+
+    run(test())
+
+
+def test_who_comes_while_the_server_goes_is_sent_away() -> None:
+    async def test() -> None:
+        closing = terms()
+        closing.closing.set()
+        assert Peer(closing).socket.aborted
+
+    run(test())
