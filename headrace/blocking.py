@@ -38,6 +38,10 @@ class Call(Generic[T]):
         self._task = asyncio.create_task(self._work)
         self._task.add_done_callback(self._hand_over)
 
+    def close(self) -> None:
+        """It will not begin."""
+        self._work.close()
+
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -68,30 +72,30 @@ class Loop:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Raises Unavailable once the loop is stopped, and what `work` raises."""
         call = Call(work)
+        try:
+            self._post(call)
+            return call.answer.result()
+        except CancelledError:
+            raise Unavailable("the client is closed") from None
+        except BaseException:
+            if not call.answer.done():  # who is interrupted (Ctrl-C) gives the step up, as a cancelled task does
+                self._cancel(call)
+            raise
+
+    def _post(self, call: Call[Any]) -> None:
         with self._lock:
             if self._stopped:
-                work.close()
+                call.close()
                 raise Unavailable("the client is closed")
             self._calls.append(call)
             if len(self._calls) == 1:
                 self._loop.call_soon_threadsafe(self._begin)
-        return self._wait(call)
 
     def _begin(self) -> None:
         with self._lock:
             calls, self._calls = self._calls, []
         for call in calls:
             call.begin()
-
-    def _wait(self, call: Call[T]) -> T:
-        try:
-            return call.answer.result()
-        except CancelledError:
-            raise Unavailable("the client is closed") from None
-        except BaseException:
-            if not call.answer.done():  # an interrupted wait (Ctrl-C) gives the step up, as a cancelled task does
-                self._cancel(call)
-            raise
 
     def _cancel(self, call: Call[Any]) -> None:
         with self._lock:
