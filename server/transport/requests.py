@@ -91,16 +91,16 @@ class Requests:
 
     async def __anext__(self) -> Any:
         """The next request. Where what came is none, that ends the call, and the iteration too."""
+        self._in_a_row += 1
+        if self._in_a_row > IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)  # in which the client may go, and what waits with it
         while not self._waiting:
             if self._complete:
                 self._check_complete()
                 raise StopAsyncIteration
             self._news, self._in_a_row = self._loop.create_future(), 0
             await self._news
-        self._in_a_row += 1
-        if self._in_a_row > IN_A_ROW:
-            self._in_a_row = 0
-            await asyncio.sleep(0)
         message = self._take()
         try:
             return self._read(await message.unpacked(self._most) if isinstance(message, Packed) else message)

@@ -14,7 +14,7 @@ from headrace.server.transport.messages import framed
 from headrace.server.transport.requests import IN_A_ROW, UNREAD
 from headrace.server.transport.session import CONNECTION_WINDOW, STREAM_WINDOW
 
-from .frames import WINDOW_UPDATE, data, needs_nghttp2, request
+from .frames import WINDOW_UPDATE, data, needs_nghttp2, request, reset
 from .peer import ECHO, Peer, body, echo, rest, run, status, streaming, terms, unary
 
 pytestmark = needs_nghttp2
@@ -229,5 +229,31 @@ def test_a_call_of_one_message_does_not_gather_others_without_end() -> None:
         peer = Peer(terms(unary(lambda message, context: asyncio.sleep(0, message))))
         peer.begin(1, ECHO, b"one", b"two")  # and it goes on
         assert status(await peer.answers())[0] == grpc.StatusCode.UNIMPLEMENTED.value[0]
+
+    run(test())
+
+
+def test_a_reader_that_lets_others_have_their_turn_outlives_a_client_that_goes_in_it() -> None:
+    """Readers may be tasks of their own, that nobody cancels."""
+
+    async def test() -> None:
+        readers, read, many = list[asyncio.Task[None]](), list[bytes](), asyncio.Event()
+
+        async def handle(messages: Any, context: Any) -> None:
+            async def reader() -> None:
+                async for message in messages:
+                    read.append(message)
+                    if len(read) == IN_A_ROW:
+                        many.set()
+
+            readers.append(asyncio.create_task(reader()))
+            await asyncio.wait(readers)
+
+        peer = Peer(terms(streaming(handle)))
+        peer.begin(1, ECHO, *[b"word"] * 3 * IN_A_ROW)
+        await many.wait()
+        peer.send(reset(1))
+        await rest()
+        assert len(read) == IN_A_ROW and readers[0].done() and readers[0].exception() is None
 
     run(test())
