@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from headrace.ragged import spans
 from headrace.spec import Output
 
+from .hot import hot
 from .sequences import FRESH, FreeList, Sequences
 from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values, single
 
@@ -26,7 +26,7 @@ class Grown(NamedTuple):
         return Grown(self.numbers[rows], self.past[rows])
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Batch:
     """Ragged rows, and where in the arenas their states are read and written.
 
@@ -75,7 +75,7 @@ class Batch:
         return Batch(values, self.lengths[rows], self.read[rows], self.write[rows], self.fresh[rows], grown, asked)
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Outcome:
     """sound [rows]: whether the row ran and its new state is finite; compute_cpu: CPU seconds inside the runtime;
     calls: of it, by which each row went on."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .hot import hot
 from .sequences import Name
 from .steps import Array, Rows, Sink, Steps, holds
 
@@ -35,7 +36,7 @@ class Open:
     """Of a model with a start graph: its inputs, [time, ...] each, of this one sequence. Not used of a live one."""
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Step:
     """Rows whose keys the sink has opened (or of a stateless model). Each is answered by Stepped or Failed."""
 
@@ -46,7 +47,7 @@ class Step:
         return Step(self.steps.take(rows))
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class NamedSteps:
     """Rows that name their sequences themselves, as Open Inference rows do; all that a face gathered for one lane.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .cost import Cost
+from .hot import hot
 from .parked import Parked, Row, alone, position_of
 from .steps import Rows, Sink, Steps, holds, least, occurs
 
@@ -23,7 +23,7 @@ MOST_PROMPTS = 2
 before much is written, so that the writing is done in full batches."""
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Turn:
     """What `next` decided: the rows to run, in order, and those whose deadline has passed.
 

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from headrace.errors import HeadraceError
 from headrace.ragged import token_index
 
+from .hot import hot
+
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
 
@@ -38,7 +40,7 @@ class Sink(Protocol):
     def deliver(self, answer: Answer) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Steps:
     """Some rows of one caller, all of one model version. Columns are [rows]; values are packed [tokens, ...]."""
 
@@ -126,7 +128,7 @@ class Steps:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Outputs:
     """What a model gave for some rows: `cells` [tokens, ...] where `timed`, else [rows, ...]; lengths [rows]: so many
     time steps there are of each row, fewer than it has if not all are asked for, or none."""
@@ -160,7 +162,7 @@ class Opened:
     resumed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Stepped:
     """Answered rows: columns as in the request; outputs [tokens, ...], of the time steps that were asked for, or
     [rows, ...] for those without time axis."""

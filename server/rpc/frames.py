@@ -13,6 +13,7 @@ from headrace.errors import HeadraceError, InvalidInput
 from headrace.protos import sequences_pb2 as pb
 from headrace.spec import Input, ModelSpec
 
+from ..hot import hot
 from ..steps import Answer, Array, Closed, Failed, Opened, Rows, Sink, Stepped, Steps, least
 from .cells import CELLS, KEYS, POSITIONS, TIMES
 from .errors import error_code, message, milliseconds
@@ -32,7 +33,7 @@ class Malformed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@hot
 class Columns:
     """Each [rows]; tokens: the sum of the lengths."""
 
