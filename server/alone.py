@@ -35,7 +35,7 @@ class Alone:
 
     def posts(self, command: Command) -> bool:
         """Notes the command, which has entered; whether all the rest is quiet, and it is small."""
-        if not isinstance(command, Step | NamedSteps):
+        if not isinstance(command, (Step, NamedSteps)):
             self._caller = None
             return False
         caller, steps = _caller(command), command.steps

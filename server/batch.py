@@ -13,7 +13,7 @@ from headrace.spec import Output
 
 from .hot import hot
 from .sequences import FRESH, FreeList, Sequences
-from .steps import STATELESS, Array, Outputs, Rows, Steps, pack, pack_values, single
+from .steps import STATELESS, Array, Outputs, Rows, Steps, columns, pack, pack_values, single
 
 
 class Grown(NamedTuple):
@@ -111,8 +111,8 @@ def assemble(pieces: Sequence[Steps], sequences: Sequences, slots: FreeList, *, 
 
     caches: whether the model has some.
     """
-    numbers, lengths, values = pack(pieces, "numbers"), pack(pieces, "lengths"), pack_values(pieces)
-    few = any(piece.last_only for piece in pieces) and not single(lengths)
+    (numbers, lengths), values = columns(pieces, "numbers", "lengths"), pack_values(pieces)
+    few = True in [piece.last_only for piece in pieces] and not single(lengths)
     asked = pack(pieces, "asked") if few else None
     if numbers[0] == STATELESS:
         none = np.zeros(len(numbers), np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +30,13 @@ def problems(spec: ModelSpec, steps: Steps) -> Iterator[Problem]:
             yield _rows_with(cells, steps.lengths), InvalidInput(message)
 
 
-def values_fit(spec: ModelSpec, steps: Steps) -> bool:
-    """Whether the model takes every cell of the steps' values."""
-    return not any(_wrong(*pair) for pair in zip(spec.inputs, steps.values, strict=True))
+def values_fit(spec: ModelSpec, pieces: Sequence[Steps]) -> bool:
+    """Whether the model takes every cell of the pieces' values."""
+    for place, given in enumerate(spec.inputs):
+        for piece in pieces:
+            if _wrong(given, piece.values[place]):
+                return False
+    return True
 
 
 def endings(spec: ModelSpec, steps: Steps) -> Iterator[tuple[Mask, HeadraceError]]:

@@ -12,7 +12,7 @@ from headrace.errors import HeadraceError, ModelFailed
 from .batch import Outcome
 from .sequences import FRESH
 from .state import State
-from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, holds, occurs, pack
+from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, columns, holds, occurs
 
 
 def commit(state: State, pieces: Sequence[Steps], write: Rows, outcome: Outcome, now: float) -> Answers:
@@ -49,17 +49,15 @@ def _sorted(pieces: Sequence[Steps], sound: NDArray[np.bool_]) -> tuple[list[Ste
 
 def _apply(state: State, pieces: Sequence[Steps], write: Rows, outputs: Outputs, now: float) -> Answers:
     """The rows are answered and their replies kept; the next rows of these sequences may run."""
-    answers: Answers = [
-        (piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, cells))
-        for piece, cells in zip(pieces, _parts(pieces, outputs), strict=True)
-    ]
+    answers = _answers(pieces, outputs)
     if not pieces or pieces[0].numbers[0] == STATELESS:
         return answers
-    numbers, ends = pack(pieces, "numbers"), pack(pieces, "positions") + pack(pieces, "lengths")
+    numbers, positions, lengths, acked = columns(pieces, "numbers", "positions", "lengths", "acked")
+    ends = positions + lengths
     _swap_slots(state, numbers, write)
     state.sequences.position[numbers] = ends
     state.sequences.used[numbers] = now
-    _keep(state, pieces, numbers, ends, outputs)
+    _keep(state, acked, numbers, ends, outputs)
     state.sequences.pending[numbers] -= 1
     state.scheduler.settle(numbers)
     return answers + state.close_due(numbers)
@@ -73,26 +71,29 @@ def _swap_slots(state: State, numbers: Array, write: Rows) -> None:
     state.slots.give(old if holds(held) else old[held])
 
 
-def _keep(state: State, pieces: Sequence[Steps], numbers: Array, ends: Rows, outputs: Outputs) -> None:
+def _keep(state: State, acked: Rows, numbers: Array, ends: Rows, outputs: Outputs) -> None:
     """Of the steps that may be sent again; ends [rows]: the positions behind them."""
-    kept = pack(pieces, "acked") != NEVER_AGAIN
+    kept = acked != NEVER_AGAIN
     if holds(kept):
         state.kept.keep(numbers, ends, outputs)
     elif occurs(kept):
         state.kept.keep(numbers[kept], ends[kept], outputs.take(kept))
 
 
-def _parts(pieces: Sequence[Steps], outputs: Outputs) -> list[tuple[Array, ...]]:
-    """Of each piece its outputs, as views."""
+def _answers(pieces: Sequence[Steps], outputs: Outputs) -> Answers:
+    """To each piece its outputs, as views."""
     if len(pieces) == 1:
-        return [outputs.cells]
-    parts, row, token = [], 0, 0
+        (piece,) = pieces
+        return [(piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, outputs.cells))]
+    answers: Answers = []
+    row = token = 0
     for piece in pieces:
-        told = len(piece) if piece.last_only else piece.tokens
-        rows, tokens = slice(row, row + len(piece)), slice(token, token + told)
-        parts.append(tuple([y[tokens if t else rows] for y, t in zip(outputs.cells, outputs.timed, strict=True)]))
-        row, token = rows.stop, tokens.stop
-    return parts
+        end = row + len(piece.lengths)
+        told = token + (end - row if piece.last_only else piece.tokens)
+        cells = tuple([y[token:told] if t else y[row:end] for y, t in zip(outputs.cells, outputs.timed, strict=True)])
+        answers.append((piece.sink, Stepped(piece.keys, piece.positions, piece.lengths, cells)))
+        row, token = end, told
+    return answers
 
 
 def _unsound() -> HeadraceError:

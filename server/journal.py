@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headrace.ragged import token_index
 
 from .sequences import Name, Sequences
-from .steps import Array, Rows, Steps, pack, pack_values
+from .steps import Array, Rows, Steps, columns, pack_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def record(place: tuple[str, str], sequences: Sequences, pieces: Sequence[Steps]
 
     Rows of detached sequences are left out: their name is another's, and their state goes with the last of them.
     """
-    numbers, positions, lengths = (pack(pieces, column) for column in ("numbers", "positions", "lengths"))
+    numbers, positions, lengths = columns(pieces, "numbers", "positions", "lengths")
     chosen, values = sound & ~sequences.detached[numbers], pack_values(pieces)
     if chosen.all():
         return Record(*place, sequences.names_of(numbers), positions, lengths, values)

@@ -153,11 +153,16 @@ class Lane:
         self._send()
 
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        contained(self._meter.ran, batch, seconds, outcome.compute_cpu, outcome.calls)
-        contained(self._meter.settled, self._work.rows, outcome.sound, self._clock(), outcome.calls)
+        contained(self._told_of, batch, outcome, seconds)
+
+    def _told_of(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
+        self._meter.ran(batch, seconds, outcome.compute_cpu, outcome.calls)
+        self._meter.settled(self._work.rows, outcome.sound, self._clock(), outcome.calls)
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
+        if not (self._texts_due or self._writers):
+            return
         mine = self._asked_by_texts() if self._writers else []
         while mine or self._texts_due or (self._writers and self._writers.late(self._clock())):
             self._texts_due = False

@@ -114,7 +114,7 @@ class LaneMeter:
     def started(self, pieces: Sequence[Steps], now: float) -> None:
         """Steps whose first batch begins; now: seconds."""
         for piece in pieces:
-            self.histograms["queue_seconds"].observe(now - piece.arrived, len(piece))
+            self.histograms["queue_seconds"].observe(now - piece.arrived, len(piece.lengths))
 
     def ran(self, batch: Batch, seconds: float, compute_cpu: float, calls: int) -> None:
         """A batch that ran so many times, how long in all, and the CPU time of the runtime in seconds."""
@@ -128,7 +128,7 @@ class LaneMeter:
         the runtime counts as so many steps, each of a part of the time: for texts go on by one token at a time, too."""
         step, tokens = self.histograms["step_seconds"], 0
         for piece in pieces:
-            step.observe((now - piece.arrived) / calls, len(piece) * calls)
+            step.observe((now - piece.arrived) / calls, len(piece.lengths) * calls)
             tokens += piece.tokens
         applied = int(np.count_nonzero(sound))
         self.counters["steps"] += applied * calls

@@ -33,8 +33,10 @@ class Parked:
 
     def next(self, numbers: NDArray[np.integer]) -> list[Steps]:
         """Takes the foremost row of each of these sequences; those of a piece stay one."""
+        if not self._rows:
+            return []
         rows: dict[int, tuple[Steps, list[int]]] = {}
-        for number in numbers.tolist() if self._rows else ():
+        for number in numbers.tolist():
             if parked := self._rows.get(number):
                 piece, row = parked.popleft()
                 rows.setdefault(id(piece), (piece, []))[1].append(row)

@@ -70,6 +70,7 @@ class Scheduler:
     ) -> None:
         self.rows, self.tokens = rows, tokens
         self._part, self._apart, self._equal_lengths = part, apart, equal_lengths
+        self._mixed = not (apart or equal_lengths)  # all rows may share a piece
         self._ready: OrderedDict[int, Waiting] = OrderedDict()
         self._serials = 0
         self._serial_of = np.zeros(sequences, np.int64)
@@ -94,7 +95,8 @@ class Scheduler:
 
     def add(self, steps: Steps) -> None:
         """Rows of sequences that have none pending."""
-        for piece in self._in_batches(steps):
+        whole = self._mixed and 0 < len(steps.lengths) <= self.rows
+        for piece in (steps,) if whole else self._in_batches(steps):
             self._serials += 1
             self._ready[self._serials] = self._waiting(piece)
             self._serial_of[piece.numbers] = self._serials  # stateless rows share a place that nobody looks at
@@ -134,10 +136,14 @@ class Scheduler:
         most = self._most(rows)
         free, room, long, full = self.rows - rows, max(most - tokens, 0), False, False
         for serial in self._candidates() if free > 0 else ():
-            if full and self._ready[serial].tokens:
+            piece, rest = self._ready[serial], None
+            if full and piece.tokens:
                 continue
-            waiting = self._in_time(self._ready[serial], now, late)
-            piece, rest = self._split(waiting, free, room, first=room == most if self._apart else not run and not rows)
+            if piece.soonest < now:
+                piece = self._in_time(piece, now, late)
+            if piece.rows > free or piece.tokens > room:
+                first = room == most if self._apart else not run and not rows
+                piece, rest = self._split(piece, free, room, first=first)
             if rest is None:
                 del self._ready[serial]
             else:
@@ -235,7 +241,7 @@ class Scheduler:
         return [alone(found)]
 
     def _waiting(self, steps: Steps) -> Waiting:
-        rows, tokens = len(steps), steps.tokens
+        rows, tokens = len(steps.lengths), steps.tokens
         soonest = least(steps.deadlines) if rows else np.inf
         counted = tokens if tokens == rows else int(np.add.reduce(self._counted(steps.lengths)))
         long = counted < tokens
@@ -245,17 +251,13 @@ class Scheduler:
         return lengths if self._part is None else np.minimum(lengths, self._part)
 
     def _in_time(self, waiting: Waiting, now: float, late: list[Steps]) -> Waiting:
-        """The rows whose deadline is not over; the others go to `late`."""
-        if waiting.soonest >= now:
-            return waiting
+        """The rows whose deadline is not over; the others, some at least, go to `late`."""
         in_time = waiting.steps.deadlines >= now
         late.append(waiting.steps.take(~in_time))
         return self._waiting(waiting.steps.take(in_time))
 
     def _split(self, waiting: Waiting, rows: int, tokens: int, *, first: bool) -> tuple[Waiting, Waiting | None]:
-        """What of the piece fits, if it is the batch's first one row at least; and the rest, None if there is none."""
-        if waiting.rows <= rows and waiting.tokens <= tokens:
-            return waiting, None
+        """What fits of a piece that is too large, of the batch's first one row at least; and the rest, if any."""
         counted = self._counted(waiting.steps.lengths) if waiting.tokens else np.zeros(waiting.rows, np.int64)
         fit = int(np.searchsorted(np.cumsum(counted), tokens, side="right"))
         fit = min(rows, max(fit, 1) if first else fit)

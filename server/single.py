@@ -39,7 +39,7 @@ def _admitted(spec: ModelSpec, state: State, steps: Steps, number: int, now: flo
         position in (expected, NEXT)
         and steps.lengths.item() == 1
         and not sequences.pending.item(number)
-        and allowed(spec, steps)
+        and allowed(spec, (steps,))
         and state.kept.passes_on(number, steps.acked.item())
     )
     if usual:

@@ -264,6 +264,14 @@ def single(lengths: Rows) -> bool:
     return holds(lengths == 1)
 
 
+def columns(pieces: Sequence[Steps], *names: str) -> Sequence[Array]:
+    """Columns of all pieces, int64 each, joined at one go: [names] of [rows]; a single piece's are not copied."""
+    if len(pieces) == 1:
+        return [getattr(pieces[0], name) for name in names]
+    joined: Array = np.concatenate([getattr(piece, name) for name in names for piece in pieces])
+    return list(joined.reshape(len(names), -1))
+
+
 def pack(pieces: Sequence[Steps], column: str) -> Array:
     """One column of all pieces, joined; a single piece's is not copied."""
     columns: list[Array] = [getattr(piece, column) for piece in pieces]

@@ -15,7 +15,7 @@ from headrace.spec import ModelSpec
 
 from .checks import values_fit
 from .state import State
-from .steps import Array, Rows, Steps, holds, occurs, pack, same, single
+from .steps import Array, Rows, Steps, columns, holds, occurs, same, single
 
 log = logging.getLogger(__name__)
 
@@ -45,23 +45,25 @@ def together(spec: ModelSpec, state: State, frames: Sequence[Steps], now: float)
 
     A sequence that is closing has something pending.
     """
-    if not plain(spec) or not _of_one_step_each(frames):
+    if not plain(spec) or not _of_different_callers(frames):
         return False
-    frames = [frame.numbered(state.handles[frame.sink].lookup(frame.keys)) for frame in frames]
-    numbers, positions, sequences = pack(frames, "numbers"), pack(frames, "positions"), state.sequences
+    lengths, positions, acked = columns(frames, "lengths", "positions", "acked")
+    found = [state.handles[frame.sink].lookup(frame.keys) for frame in frames]
+    numbers, sequences = found[0] if len(found) == 1 else np.concatenate(found), state.sequences
     usual = (
-        holds(numbers >= 0)
-        and not np.count_nonzero(sequences.pending[numbers])
+        single(lengths)
+        and holds(numbers >= 0)
+        and holds(sequences.pending[numbers] == 0)
         and same(sequences.expected[numbers], positions)
         and sequences.distinct(numbers)
-        and all(allowed(spec, frame) for frame in frames)
-        and state.kept.pass_on(numbers, pack(frames, "acked"))
+        and allowed(spec, frames)
+        and state.kept.pass_on(numbers, acked)
     )
     if usual:
         sequences.used[numbers], sequences.pending[numbers] = now, 1
         sequences.expected[numbers] = positions + 1
-        for frame in frames:
-            state.scheduler.add(frame)
+        for frame, own in zip(frames, found, strict=True):
+            state.scheduler.add(frame.numbered(own))
     return usual
 
 
@@ -85,16 +87,15 @@ def go_on(spec: ModelSpec, state: State, steps: Steps, now: float) -> bool:
     return usual
 
 
-def _of_one_step_each(frames: Sequence[Steps]) -> bool:
-    """Whether the rows have one time step each, and the frames different callers: one's second frame mostly goes on
-    where its first ends."""
-    return len({id(frame.sink) for frame in frames}) == len(frames) and single(pack(frames, "lengths"))
+def _of_different_callers(frames: Sequence[Steps]) -> bool:
+    """One's second frame mostly goes on where its first ends."""
+    return len(frames) == 1 or len({id(frame.sink) for frame in frames}) == len(frames)
 
 
-def allowed(spec: ModelSpec, frame: Steps) -> bool:
+def allowed(spec: ModelSpec, frames: Sequence[Steps]) -> bool:
     """Whether the spec allows all values. Not if that cannot be told, for then the usual checks say what is wrong."""
     try:
-        return values_fit(spec, frame)
+        return values_fit(spec, frames)
     except Exception:
-        log.exception("a frame could not be checked this way")
+        log.exception("frames could not be checked this way")
         return False

@@ -129,7 +129,7 @@ class Work:
 
     def _log(self, outcome: Outcome) -> None:
         """Stateless rows leave nothing behind that could be lost."""
-        if self._spec.stateful and self._journal.keeps and self.rows:
+        if self._journal.keeps and self._spec.stateful and self.rows:
             entry = record((self._spec.name, self._version), self._state.sequences, self.rows, outcome.sound)
             if len(entry):
                 self._journal.append(entry)
