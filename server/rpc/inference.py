@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 from math import inf
 
 import grpc
@@ -13,7 +13,7 @@ from headrace.errors import HeadraceError, InvalidInput, UnknownModel
 from headrace.protos import inference_pb2 as pb
 
 from ..models import Models
-from .context import Context
+from .context import Context, Requests, StreamContext
 from .errors import abort, our_fault
 from .inference_call import Call, Desk, Received
 from .inference_metadata import about_model, about_server
@@ -32,7 +32,7 @@ class InferenceService:
         self._streams: set[InferStream] = set()
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """For `transport.listen`, or a `grpc.aio` server."""
+        """For `transport.listen`."""
         unary, both = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
         read, write = self._decode, pb.ModelInferResponse.SerializeToString
         calls = {
@@ -76,16 +76,16 @@ class InferenceService:
             await abort(context, error)
             raise
 
-    async def _stream(self, requests: AsyncIterable[Received], context: Context) -> None:
+    async def _stream(self, requests: Requests[Received], context: StreamContext) -> None:
         deadline = self._clock() + time_left(context)
 
         def submit(call: Call, request: Received) -> None:
             call.submit(self._desk, request, self._clock(), deadline)
 
-        stream = InferStream(submit)
+        stream = InferStream(context, submit)
         self._streams.add(stream)
         try:
-            await stream.run(requests, context.write)
+            await stream.run(requests)
         finally:
             self._streams.discard(stream)
         if stream.fault is not None:

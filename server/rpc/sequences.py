@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from headrace.protos import sequences_pb2 as pb
 
 from ..gate import Gate
 from ..models import Models
-from .context import Context
+from .context import Context, Requests, StreamContext
 from .errors import abort, our_fault
 from .fork import fork
 from .frames import Malformed
@@ -39,7 +39,7 @@ class SequencesService:
         self._generate = GenerateCalls(models, clock)
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """For `transport.listen`, or a `grpc.aio` server."""
+        """For `transport.listen`."""
         unary, streamed = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         frames, asked = partial(self._decode, pb.Request), partial(self._decode, pb.GenerateRequest)
         forked = partial(self._decode, pb.ForkRequest)
@@ -70,12 +70,12 @@ class SequencesService:
                 f"a message of {len(message)} bytes is cut short or no {kind.DESCRIPTOR.name}; none of it was applied"
             )
 
-    async def _stream(self, requests: AsyncIterator[pb.Request | Malformed], context: Context) -> None:
+    async def _stream(self, requests: Requests[pb.Request | Malformed], context: StreamContext) -> None:
         gate = Gate(self._connection_rows, "on this connection")
-        stream = Stream(self._models, gate, self._connection_rows, self._clock)
+        stream = Stream(context, self._models, gate, self._connection_rows, self._clock)
         self._streams.add(stream)
         try:
-            await stream.run(requests, context.write)
+            await stream.run(requests)
             if stream.fault is not None:
                 await abort(context, our_fault(stream.fault))
             if self._models.draining:

@@ -1,11 +1,10 @@
-"""One connection of `headrace.v1.Sequences.Stream`: frames in, answers out, gathered while a write is under way."""
+"""One connection of `headrace.v1.Sequences.Stream`: frames in, answers out."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -19,6 +18,8 @@ from ..gate import Gate, weight
 from ..lane import Lane
 from ..models import Model, Models
 from ..steps import Answer, Closed, Failed, Stepped, Steps, least, most, steps_answered
+from .context import StreamContext
+from .conversation import Conversation
 from .frames import (
     Malformed,
     failed_rows,
@@ -33,8 +34,6 @@ from .frames import (
 from .keys import Keys, Route
 from .names import check_id, check_name
 from .sources import read_source
-
-log = logging.getLogger(__name__)
 
 MODES: dict[int, Mode] = {
     pb.FRESH: Mode.FRESH,
@@ -57,23 +56,22 @@ def alike(one: Model, other: Model) -> bool:
     return (one.spec.name, one.spec.inputs) == (other.spec.name, other.spec.inputs)
 
 
-class Stream:
+class Stream(Conversation[pb.Request | Malformed]):
     """On the event loop. Mutable: `_keys`; `_outbox`, what is to be written; `_posted`, what a frame asks of the lanes.
 
     gate: bounds what of this connection is not settled; unwritten: the answers that wait for a slow reader.
-    fault: what ended the reading that is no fault of the client's.
     """
 
-    def __init__(self, models: Models, gate: Gate, unwritten: int, clock: Callable[[], float]) -> None:
-        self.fault: Exception | None = None
+    def __init__(
+        self, context: StreamContext, models: Models, gate: Gate, unwritten: int, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(context)
         self._models, self._gate, self._unwritten, self._clock = models, gate, unwritten, clock
-        self._loop = asyncio.get_running_loop()
         self._keys = Keys()
         self._posted: Counter[tuple[Model, Lane]] = Counter()  # weight of a frame's opens, cancels and closes
         self._outbox: list[Answer] = []
         self._waiting = 0  # answers in the outbox, each row one
-        self._changed, self._written = asyncio.Event(), asyncio.Event()
-        self._over = False
+        self._written = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"Stream({self._keys!r}, {self._gate!r}, waiting={self._waiting})"
@@ -85,54 +83,38 @@ class Stream:
             self._keys.heard(answer)
         self._put(answer)
 
-    def finish(self) -> None:
-        """What is answered is still written, then the stream ends."""
-        self._over = True
-        self._changed.set()
-
-    async def run(
-        self, requests: AsyncIterable[pb.Request | Malformed], write: Callable[[pb.Reply], Awaitable[None]]
-    ) -> None:
-        """Reads and writes side by side, until the client is done and answered, or gone, or the server ends."""
-        reader = asyncio.create_task(self._read(requests))
-        try:
-            while self._outbox or not self._over:
-                await self._changed.wait()
-                self._changed.clear()
-                if self._outbox:
-                    answers, self._outbox, self._waiting = self._outbox, [], 0
-                    for frame in in_frames(answers):
-                        await write(write_reply(frame))
-                    self._written.set()
-        finally:
-            reader.cancel()
-            await asyncio.wait([reader])
-            for lane, model in self._keys.lanes().items():
-                model.submit(lane, Leave(self))
-
-    async def _read(self, requests: AsyncIterable[pb.Request | Malformed]) -> None:
-        try:
-            async for request in requests:
-                self._take(request)
-                if self._gate.over or self._waiting > self._unwritten:
-                    await self._room()
-            await self._gate.empty()
-        except Exception as error:
-            log.exception("a frame met a fault of ours; its connection ends")
-            self.fault = error
-        finally:
-            self.finish()
+    @property
+    def _enough(self) -> bool:
+        """Who asks faster than the lanes work, or reads slowly, is not read from."""
+        return self._gate.over or self._waiting > self._unwritten
 
     async def _room(self) -> None:
-        """Returns when there may be more: who asks faster than the lanes work, or reads slowly, is not read from."""
         await self._gate.room()
         while self._waiting > self._unwritten:
             self._written.clear()
             await self._written.wait()
 
-    def _take(self, request: pb.Request | Malformed) -> None:
+    async def _settled(self) -> None:
+        await self._gate.empty()
+
+    @property
+    def _unsaid(self) -> bool:
+        return bool(self._outbox)
+
+    def _write(self) -> None:
+        if self._outbox:
+            answers, self._outbox, self._waiting = self._outbox, [], 0
+            for frame in in_frames(answers):
+                self._say(write_reply(frame))
+            self._written.set()
+
+    def _leave(self) -> None:
+        for lane, model in self._keys.lanes().items():
+            model.submit(lane, Leave(self))
+
+    def _handle(self, request: pb.Request | Malformed) -> None:
         if isinstance(request, Malformed):
-            self._say(Failed(None, None, InvalidInput(request.reason)))
+            self._refuse(Failed(None, None, InvalidInput(request.reason)))
             return
         try:
             for open_ in request.opens[:]:  # as in `read_steps`
@@ -144,12 +126,12 @@ class Stream:
             if request.closes:
                 self._close(read_keys(request.closes))
         except InvalidInput as error:
-            self._say(Failed(None, None, error))
+            self._refuse(Failed(None, None, error))
         finally:
             if self._posted:
                 self._follow_up()
 
-    def _say(self, *answers: Failed) -> None:
+    def _refuse(self, *answers: Failed) -> None:
         """Answers given here, to what never passed the gate."""
         for answer in answers:
             self._models.refused(answer.error)
@@ -158,7 +140,7 @@ class Stream:
     def _put(self, answer: Answer) -> None:
         self._outbox.append(answer)
         self._waiting += len(answer.keys) if isinstance(answer, Stepped | Closed) else 1
-        self._changed.set()
+        self._answered()
 
     # Opens, cancels and closes
 
@@ -175,7 +157,7 @@ class Stream:
             self._post(model, route.pick(), Open(self, open_.key, name, mode, open_.incarnation, source))
             self._keys.asked(open_.key)
         except HeadraceError as error:
-            self._say(Failed(open_.key, None, error))
+            self._refuse(Failed(open_.key, None, error))
 
     def _cancel(self, keys: NDArray[np.uint32], positions: NDArray[np.int64]) -> None:
         codes = self._keys.lookup(keys)
@@ -186,7 +168,7 @@ class Stream:
 
     def _close(self, keys: NDArray[np.uint32]) -> None:
         codes = self._keys.lookup(keys)
-        self._say(*(Failed(key, None, self._keys.why(key)) for key in keys[codes < 0].tolist()))
+        self._refuse(*(Failed(key, None, self._keys.why(key)) for key in keys[codes < 0].tolist()))
         for code in set(codes[codes >= 0].tolist()):
             route, closed = self._keys.route(code), tuple(keys[codes == code].tolist())
             if route.lane is None:
@@ -226,7 +208,7 @@ class Stream:
         try:
             rows = read_steps(steps, columns, model.spec, self, self._clock())
         except InvalidInput as error:
-            self._say(*failed_rows(columns.keys[codes >= 0], columns.positions[codes >= 0], error))
+            self._refuse(*failed_rows(columns.keys[codes >= 0], columns.positions[codes >= 0], error))
             return
         if lowest == highest:  # as most frames: all its rows go one way
             self._submit(self._keys.route(highest), model, rows)
@@ -237,7 +219,7 @@ class Stream:
     def _submit(self, route: Route, model: Model, steps: Steps) -> None:
         if len(steps) and route.lane is not None:
             steps, wrong = placed(steps)
-            self._say(*wrong)
+            self._refuse(*wrong)
         if not len(steps):
             return
         try:
@@ -245,7 +227,7 @@ class Stream:
                 raise InvalidInput(f"a frame has steps of one model; this one has some of {model.spec.name} too")
             self._enter(route, Step(steps))
         except HeadraceError as error:
-            self._say(*failed_rows(steps.keys, steps.positions, error))
+            self._refuse(*failed_rows(steps.keys, steps.positions, error))
 
     def _enter(self, route: Route, step: Step) -> None:
         """Counts until its rows are answered. Raises as `Model.submit` does, without effect."""
@@ -259,4 +241,4 @@ class Stream:
 
     def _unopened(self, keys: NDArray[np.uint32], positions: NDArray[np.int64]) -> None:
         for key, position in zip(keys.tolist(), positions.tolist(), strict=True):
-            self._say(Failed(key, position, self._keys.why(key)))
+            self._refuse(Failed(key, position, self._keys.why(key)))

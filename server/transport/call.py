@@ -54,19 +54,29 @@ class Call:
 
     # As handlers see it
 
-    async def write(self, answer: Any) -> None:
-        """Returns at once, or if much waits for the network when all is sent. Raises CancelledError in a call that is
-        over."""
+    def send(self, answer: Any) -> bool:
+        """At once; in a call that is over, nowhere. Whether there is room for the next; if not, await `room`."""
         if self._over:
-            raise asyncio.CancelledError
+            return False
         if not self._begun:
             self._begun = True
             self._session.respond(self._stream, RESPONSE)
         self._session.write(self._stream, framed(self._encode(answer)))
         self._flush()
-        if self._stream.unsent > UNSENT:
+        return self._stream.unsent <= UNSENT
+
+    async def room(self) -> None:
+        """Returns when all that was written is on its way. Raises CancelledError in a call that is over."""
+        if self._over:
+            raise asyncio.CancelledError
+        if self._stream.unsent:
             self._room = self._loop.create_future()
             await self._room
+
+    async def write(self, answer: Any) -> None:
+        """`send`, and `room` where that is needed."""
+        if not self.send(answer):
+            await self.room()
 
     async def abort(self, status: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """Ends the call: what was written is still sent. Raises Refused."""

@@ -24,11 +24,12 @@ IN_A_ROW = 16
 
 
 class Requests:
-    """An iterator over decoded requests, for one handler on the event loop.
+    """The decoded requests of one call, for its handler on the event loop.
 
     Mutable: `_waiting`, the messages that are there; `_unread`, bytes of them and of one that is not complete; `_owed`,
-    bytes of which the client has not heard that they are taken; `_in_a_row`, messages since the handler last waited;
-    `_complete`, no more will come; `_news`, for who waits for some.
+    bytes of which the client has not heard that they are taken; `_taker`, who gets them as they come, None while nobody
+    wants any; `_in_a_row`, how many he got, and `_resting`, while others have their turn; `_complete`, no more will
+    come; `_news`, for `each`.
 
     most: bytes of a request; refuse: ends the call, where what comes is no request: messages that wait before it may be
     dropped; flush: sends what the session has to send.
@@ -48,8 +49,9 @@ class Requests:
         self._refuse, self._loop = refuse, asyncio.get_running_loop()
         self._assembler = Assembler(most, encoding)
         self._waiting: deque[bytes | Packed] = deque()
+        self._taker: Callable[[Any], bool] | None = None
         self._unread = self._owed = self._in_a_row = 0
-        self._complete = False
+        self._complete = self._resting = False
         self._news: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -63,10 +65,10 @@ class Requests:
         except Refused as refused:
             self._refuse(refused)
             messages = ()
+        self._unread += size + WEIGHT * len(messages)
         if messages:
             waiting.extend(messages)
-            self._tell()
-        self._unread += size + WEIGHT * len(messages)
+            self._hand_on()
         if self._unread <= UNREAD or not waiting:
             self._session.consume(self._stream.number, size)
         else:
@@ -86,44 +88,99 @@ class Requests:
         self._refuse = _nothing  # which was the call's own, and would keep it alive
         self.end()
 
-    def __aiter__(self) -> Requests:
-        return self
+    async def each(self, take: Callable[[Any], bool]) -> bool:
+        """Hands over each request as it comes, mostly while the connection is read, until `take` wants no more for now.
+        Whether there may be more. Where what came is no request, that ends the call, and this too.
 
-    async def __anext__(self) -> Any:
-        """The next request. Where what came is none, that ends the call, and the iteration too."""
-        self._in_a_row += 1
-        if self._in_a_row > IN_A_ROW:
-            self._in_a_row = 0
-            await asyncio.sleep(0)  # in which the client may go, and what waits with it
-        while not self._waiting:
-            if self._complete:
-                self._check_complete()
-                raise StopAsyncIteration
-            self._news, self._in_a_row = self._loop.create_future(), 0
-            await self._news
-        message = self._take()
+        take: must not raise.
+        """
+        self._taker = take
         try:
-            return self._read(await message.unpacked(self._most) if isinstance(message, Packed) else message)
-        except Refused as refused:
-            self._refuse(refused)
-            raise StopAsyncIteration from refused
+            while True:
+                self._hand_on()
+                if self._taker is None:
+                    return True
+                if self._waiting and not self._resting:
+                    await self._unpack()
+                elif self._complete and not self._waiting:
+                    self._check_complete()
+                    return False
+                else:
+                    self._news = self._loop.create_future()
+                    await self._news
+        finally:
+            self._taker = None
 
     async def only(self) -> Any:
         """The one request of a call that has one, once the client has said that it is all. Raises Refused if there is
         none, or another."""
-        first = await anext(self, None)
-        if first is None or await anext(self, None) is not None:
-            raise Refused(grpc.StatusCode.UNIMPLEMENTED, "this call takes one message")
-        return first
+        found: list[Any] = []
 
-    def _take(self) -> bytes | Packed:
-        message = self._waiting.popleft()
-        self._unread -= PREFIX + len(message) + WEIGHT
+        def take(request: Any) -> bool:
+            found.append(request)
+            return len(found) < 2
+
+        await self.each(take)
+        if len(found) != 1:
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, "this call takes one message")
+        return found[0]
+
+    def _hand_on(self) -> None:
+        """What waits, up to what `each` has to unpack first; or until others are to have their turn."""
+        while self._waiting and self._taker is not None and not self._resting:
+            first = self._waiting[0]
+            if isinstance(first, Packed):
+                self._tell()
+                return
+            self._in_a_row += 1
+            if self._in_a_row > IN_A_ROW:
+                self._resting = True
+                self._loop.call_soon(self._go_on)
+                return
+            self._drop_first()
+            self._hand(first)
+
+    def _go_on(self) -> None:
+        """Others have had their turn."""
+        self._resting, self._in_a_row = False, 0
+        self._hand_on()
+        self._tell()
+
+    def _hand(self, message: bytes) -> None:
+        """To the taker, who may be none any more then."""
+        take = self._taker
+        try:
+            if take is not None and take(self._read(message)):
+                return
+        except Refused as refused:
+            self._give_up(refused)
+        self._taker = None
+        self._tell()
+
+    async def _unpack(self) -> None:
+        """What comes meanwhile waits behind it."""
+        take, packed = self._taker, self._waiting[0]
+        self._taker = None
+        self._drop_first()
+        assert isinstance(packed, Packed), "all else is handed on as it is"
+        try:
+            message = await packed.unpacked(self._most)
+        except Refused as refused:
+            self._give_up(refused)
+            return
+        self._taker = take
+        self._hand(message)
+
+    def _give_up(self, refused: Refused) -> None:
+        self._waiting.clear()  # else the handler might get what is behind it before it is told
+        self._refuse(refused)
+
+    def _drop_first(self) -> None:
+        self._unread -= PREFIX + len(self._waiting.popleft()) + WEIGHT
         if self._owed and (self._unread <= UNREAD or not self._waiting):
             self._session.consume_stream(self._stream.number, self._owed)
             self._owed = 0
             self._flush()
-        return message
 
     def _read(self, message: bytes) -> Any:
         """Raises Refused."""

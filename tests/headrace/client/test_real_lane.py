@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-import grpc
 import pytest
 
 from headrace.bench.proxy import Proxy, proxy
@@ -18,6 +17,7 @@ from headrace.server.models import Models
 from headrace.server.rpc.sequences import SequencesService
 
 from ...server.fakes import STATELESS_SUM, Clock
+from ...server.listening import listening
 from ...server.rpc.wire import model
 from .running import QUICK
 
@@ -50,16 +50,16 @@ class Line:
 async def joined(cuts: set[int], rows: int = 100, frame_bytes: int = 4096, pipeline: int = 8) -> AsyncIterator[Line]:
     clock, settings = Clock(), QUICK.model_copy(update={"pipeline": pipeline, "retry_after": 0.001})
     models = Models([model(clock, lanes=2), model(clock, STATELESS_SUM)])
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((SequencesService(models, rows, frame_bytes, clock).handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    service = SequencesService(models, rows, frame_bytes, clock)
     try:
-        async with proxy(f"127.0.0.1:{port}") as (network, address), Client(address, settings) as client:
+        async with (
+            listening(service.handler()) as port,
+            proxy(f"127.0.0.1:{port}") as (network, address),
+            Client(address, settings) as client,
+        ):
             yield Line(client, network, cuts)
             assert network.cuts == len(cuts)
     finally:
-        await server.stop(None)
         models.stop()
 
 

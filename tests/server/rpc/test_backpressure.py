@@ -14,10 +14,13 @@ from headrace.protos import sequences_pb2 as pb
 from headrace.server.commands import Barrier, Cancel, Close, Command, Open, Step
 from headrace.server.gate import Gate
 from headrace.server.models import Model, Models
+from headrace.server.rpc.context import StreamContext
 from headrace.server.rpc.stream import Stream
 from headrace.server.steps import Opened
+from headrace.server.transport.grpcio import Pulled
 
 from ..fakes import STATELESS_SUM, SUM, Clock
+from .context import Told
 from .oip import ScriptedLane, echo, served
 from .wire import model, opens, stepping, sums
 
@@ -42,12 +45,8 @@ class Flood:
             await asyncio.sleep(0)
 
 
-async def unread(reply: pb.Reply) -> None:
-    """Nobody reads it."""
-
-
-def stream_of(model: Model) -> Stream:
-    return Stream(Models([model]), Gate(BOUND, "on this connection"), BOUND, Clock())
+def stream_of(model: Model, context: StreamContext) -> Stream:
+    return Stream(context, Models([model]), Gate(BOUND, "on this connection"), BOUND, Clock())
 
 
 @pytest.mark.parametrize(
@@ -61,8 +60,8 @@ def stream_of(model: Model) -> Stream:
 def test_who_asks_faster_than_a_lane_works_is_not_read_from(frame: pb.Request, kind: type[Command]) -> None:
     async def test() -> None:
         lane, flood = ScriptedLane(), Flood(frame)
-        stream = stream_of(served(SUM, lane))
-        reading = asyncio.create_task(stream.run(flood.frames(), unread))
+        stream = stream_of(served(SUM, lane), Told())
+        reading = asyncio.create_task(stream.run(Pulled(flood.frames())))
         for _ in range(ROUNDS):
             await asyncio.sleep(0)
         assert flood.read == BOUND  # with the first open one more than may be
@@ -85,14 +84,9 @@ def test_who_does_not_read_what_opens_are_answered_is_not_read_from() -> None:
         summing, flood = model(clock), Flood(opens(1))
         lane, tell = summing.lanes[0], asyncio.get_running_loop().call_soon_threadsafe
         try:
-            written = asyncio.Event()
-
-            async def write(reply: pb.Reply) -> None:
-                written.set()
-                await asyncio.Event().wait()
-
-            running = asyncio.create_task(stream_of(summing).run(flood.frames(), write))
-            await written.wait()  # and no more is taken
+            told = Told(room=False)
+            running = asyncio.create_task(stream_of(summing, told).run(Pulled(flood.frames())))
+            await told.asked.wait()  # and no more is taken
             for _ in range(ROUNDS):
                 handled = asyncio.Event()
                 lane.post(Barrier(partial(tell, handled.set)))
@@ -128,13 +122,11 @@ def test_steps_without_state_go_to_each_lane_in_turn() -> None:
 
     async def test() -> None:
         lanes = [AnsweringLane(echo), AnsweringLane(echo)]
-        stream = Stream(Models([served(STATELESS_SUM, *lanes)]), Gate(100, "here"), 100, Clock())
-        merged = pb.Reply()
-
-        async def write(reply: pb.Reply) -> None:
+        told, merged = Told(), pb.Reply()
+        stream = Stream(told, Models([served(STATELESS_SUM, *lanes)]), Gate(100, "here"), 100, Clock())
+        await stream.run(Pulled(requests()))
+        for reply in told.messages:
             merged.MergeFrom(reply)
-
-        await stream.run(requests(), write)
         assert sums(merged) == {1: [0, 1, 2, 3, 4, 5]}
         assert [sum(isinstance(c, Step) for c in lane.posted) for lane in lanes] == [3, 3]
         assert [lane.left for lane in lanes] == [[(stream, -1)], [(stream, -1)]]

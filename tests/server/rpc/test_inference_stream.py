@@ -11,8 +11,10 @@ import pytest
 from headrace.protos import inference_pb2 as pb
 from headrace.server.rpc.inference_call import Call, Received
 from headrace.server.rpc.inference_stream import InferStream
+from headrace.server.transport.grpcio import Pulled
 
 from ..fakes import SUM
+from .context import Told
 from .oip import ScriptedLane, echo, request, served, stream, with_models
 
 
@@ -21,18 +23,15 @@ async def never() -> AsyncIterator[Received]:
     yield pb.ModelInferRequest()
 
 
-async def written(response: pb.ModelStreamInferResponse) -> None:
-    raise AssertionError("there is nothing to write")
-
-
 def test_a_stream_that_is_finished_before_it_reads_ends() -> None:
     async def test() -> None:
-        stream = InferStream(lambda call, received: None)
-        run = asyncio.create_task(stream.run(never(), written))
+        told = Told()
+        stream = InferStream(told, lambda call, received: None)
+        run = asyncio.create_task(stream.run(Pulled(never())))
         await asyncio.sleep(0)  # it waits for answers; its reader has not begun
         stream.finish()
         await run
-        assert stream.fault is None
+        assert stream.fault is None and told.messages == []
 
     asyncio.run(asyncio.wait_for(test(), 10))
 
@@ -45,9 +44,9 @@ def test_a_fault_of_ours_is_kept_and_logged(caplog: pytest.LogCaptureFixture) ->
         yield pb.ModelInferRequest()
 
     async def test() -> None:
-        stream = InferStream(broken)
-        await stream.run(one(), written)
-        assert isinstance(stream.fault, ZeroDivisionError)
+        stream = InferStream(told := Told(), broken)
+        await stream.run(Pulled(one()))
+        assert isinstance(stream.fault, ZeroDivisionError) and told.messages == []
 
     asyncio.run(asyncio.wait_for(test(), 10))
     assert "ZeroDivisionError" in caplog.text

@@ -182,7 +182,7 @@ def test_a_fault_of_ours_ends_the_call_as_internal(caplog: pytest.LogCaptureFixt
             assert ended.value.code() is grpc.StatusCode.INTERNAL
 
     run(test())
-    assert "a frame met a fault of ours" in caplog.text
+    assert "a request met a fault of ours" in caplog.text
 
 
 def test_a_takeover_tells_the_old_owner() -> None:

@@ -156,6 +156,18 @@ def unary(handle: Any) -> dict[str, grpc.RpcMethodHandler]:
     return {ECHO: grpc.unary_unary_rpc_method_handler(handle)}
 
 
-async def echo(requests: AsyncIterator[bytes], context: Any) -> None:
-    async for message in requests:
+async def one_by_one(requests: Any) -> AsyncIterator[bytes]:
+    """No more is taken than is asked for."""
+    found: list[bytes] = []
+
+    def take(message: bytes) -> bool:
+        found.append(message)
+        return False
+
+    while await requests.each(take):
+        yield found.pop()
+
+
+async def echo(requests: Any, context: Any) -> None:
+    async for message in one_by_one(requests):
         await context.write(message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,7 +15,7 @@ from headrace.server.transport.call import UNSENT
 from headrace.server.transport.messages import framed
 
 from .frames import CANCEL, DATA, HEADERS, NO_ERROR, RST_STREAM, WINDOW_SIZE, data, needs_nghttp2, reset, window
-from .peer import ECHO, Peer, body, rest, run, status, streaming, terms, unary, wait
+from .peer import ECHO, Peer, body, one_by_one, rest, run, status, streaming, terms, unary, wait
 
 pytestmark = needs_nghttp2
 
@@ -74,8 +73,8 @@ async def two(messages: Any, context: Any) -> None:
         await context.write(word)
 
 
-async def last(messages: AsyncIterator[bytes], context: Any) -> bytes:
-    return [message async for message in messages][-1]
+async def last(messages: Any, context: Any) -> bytes:
+    return [message async for message in one_by_one(messages)][-1]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +172,8 @@ def test_a_handler_that_was_cancelled_by_others_ends_its_call() -> None:
 
 
 def test_a_handler_that_ends_before_its_client_asks_it_for_no_more() -> None:
-    async def handle(messages: AsyncIterator[bytes], context: Any) -> None:
-        await context.write(await anext(messages))
+    async def handle(messages: Any, context: Any) -> None:
+        await context.write(await anext(one_by_one(messages)))
 
     async def test() -> None:
         peer = Peer(terms(streaming(handle)))
@@ -239,9 +238,9 @@ def test_a_call_that_is_over_is_in_no_cycle_and_not_kept_until_its_deadline(cut:
     async def test() -> None:
         calls = []
 
-        async def handle(messages: AsyncIterator[bytes], context: Any) -> None:
+        async def handle(messages: Any, context: Any) -> None:
             calls.append(weakref.ref(context))
-            async for message in messages:
+            async for message in one_by_one(messages):
                 await context.write(message)
 
         peer = Peer(terms(streaming(handle)))

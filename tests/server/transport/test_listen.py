@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from headrace.server.transport.library import library, needed
 from headrace.server.transport.listen import Transport, authority, listen
 
 from ..listening import MOST, SILENCE, channel_to, either, listening, started
+from .peer import one_by_one
 
 Status = grpc.StatusCode
 LIMIT = 100_000
@@ -50,18 +51,18 @@ class Probe:
     async def upper(self, request: bytes, context: Any) -> bytes:
         return request.upper()
 
-    async def echo(self, requests: AsyncIterator[bytes], context: Any) -> None:
-        async for request in requests:
+    async def echo(self, requests: Any, context: Any) -> None:
+        async for request in one_by_one(requests):
             await context.write(request)
 
     async def count(self, request: bytes, context: Any) -> None:
         for number in range(int(request)):
             await context.write(b"%d" % number)
 
-    async def join(self, requests: AsyncIterator[bytes], context: Any) -> bytes:
-        return b" ".join([request async for request in requests])
+    async def join(self, requests: Any, context: Any) -> bytes:
+        return b" ".join([request async for request in one_by_one(requests)])
 
-    async def wait(self, requests: AsyncIterator[bytes], context: Any) -> None:
+    async def wait(self, requests: Any, context: Any) -> None:
         await context.write(b"waiting")
         try:
             await asyncio.Event().wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,7 +14,7 @@ from headrace.server.transport.requests import IN_A_ROW, UNREAD
 from headrace.server.transport.session import CONNECTION_WINDOW, STREAM_WINDOW
 
 from .frames import WINDOW_UPDATE, data, needs_nghttp2, request, reset
-from .peer import ECHO, Peer, body, echo, rest, run, status, streaming, terms, unary
+from .peer import ECHO, Peer, body, echo, one_by_one, rest, run, status, streaming, terms, unary
 
 pytestmark = needs_nghttp2
 
@@ -52,9 +51,9 @@ class Slow:
     def __init__(self) -> None:
         self.may, self.read = asyncio.Event(), list[int]()
 
-    async def handle(self, requests: AsyncIterator[bytes], context: Any) -> None:
+    async def handle(self, requests: Any, context: Any) -> None:
         await self.may.wait()
-        async for message in requests:
+        async for message in one_by_one(requests):
             self.read.append(len(message))
 
 
@@ -138,7 +137,7 @@ def test_many_small_messages_leave_others_their_turns() -> None:
 
 
 def test_all_that_was_counted_is_taken_back() -> None:
-    async def handle(requests: AsyncIterator[bytes], context: Any) -> None:
+    async def handle(requests: Any, context: Any) -> None:
         contexts.append(context)
         await echo(requests, context)
 
@@ -241,7 +240,7 @@ def test_a_reader_that_lets_others_have_their_turn_outlives_a_client_that_goes_i
 
         async def handle(messages: Any, context: Any) -> None:
             async def reader() -> None:
-                async for message in messages:
+                async for message in one_by_one(messages):
                     read.append(message)
                     if len(read) == IN_A_ROW:
                         many.set()
