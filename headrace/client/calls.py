@@ -45,7 +45,7 @@ async def call(
     assert ledger.served is not None
     values, length = pack(ledger.served.spec, value)
     deadline = connection.clock.time() + (settings.patience if within is None else seconds(within))
-    step = Step(ledger.key, values, length, deadline, asyncio.get_running_loop().create_future())
+    step = Step(ledger.key, values, length, deadline, connection.loop.create_future())
     connection.session.submit(ledger, step)
     try:
         return await step.answer

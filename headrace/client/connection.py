@@ -42,6 +42,7 @@ class Connection:
     def __init__(self, address: str, settings: Settings, clock: Clock, random: Callable[[], float]) -> None:
         self.catalogue = Catalogue()
         self.clock = clock
+        self.loop = asyncio.get_running_loop()  # kept: to ask for it costs a system call, before Python 3.12
         self.open = True  # until it is stopped
         self._address, self._settings, self._random = address, settings, random
         self._written = asyncio.Event()  # set when there may be something to write

@@ -116,7 +116,8 @@ class Ordered(Ledger):
         if step is not None:
             self._place.answer(step)
             step.resolve(result)
-            self._settle()
+            if self._settling:
+                self._settle()
 
     def refused(self, position: int, error: HeadraceError, now: float) -> None:
         if isinstance(error, FATAL):
@@ -161,8 +162,9 @@ class Ordered(Ledger):
 
     def _pop(self, position: int) -> Step | None:
         """The step sent at `position`: nearly always the first one, but refusals overtake."""
-        if self._sent and self._sent[0].position == position:
-            return self._sent.popleft()
+        sent = self._sent
+        if sent and sent[0].position == position:
+            return sent.popleft()
         for step in self._sent:
             if step.position == position:
                 self._sent.remove(step)

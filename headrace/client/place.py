@@ -16,17 +16,20 @@ class Place:
 
     def write(self, step: Step) -> None:
         """The step gets its position, unless it is sent again for its answer alone."""
-        if not self.applied(step):
-            step.position, self.written = self.written, self.written + step.length
+        if step.position == UNSENT or not self.applied(step):
+            step.position = self.written
+            self.written += step.length
 
     def applied(self, step: Step) -> bool:
         """Whether it is sent again for its answer alone. The server keeps that until it is acknowledged."""
         return step.position != UNSENT and step.end <= self.reopened_at
 
     def answer(self, step: Step) -> None:
-        self.answered = max(self.answered, step.end)
+        end = step.end
+        if end > self.answered:
+            self.answered = end
         if self.server_position is not None:
-            self.server_position = max(self.server_position, step.end)
+            self.server_position = max(self.server_position, end)
 
     def explains(self, position: int) -> bool:
         """Whether the server may stand there by what we wrote."""

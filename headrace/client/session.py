@@ -228,15 +228,16 @@ class Session:
 
     def _go_on(self, ledger: Ledger) -> None:
         """After a change: what the ledger now has to write, if anything."""
-        if ledger.phase is Phase.DEAD:
+        phase = ledger.phase
+        if phase is Phase.DEAD:
             if self._ledgers.get(ledger.key) is ledger:  # else another one has its key by now
                 del self._ledgers[ledger.key]  # the key is free on the next stream: answers may still be on the way
             self._outbox.drop(ledger)
-        elif ledger.phase is Phase.NEW:
+        elif phase is Phase.NEW:
             self._outbox.open(ledger)
         elif ledger.waiting and ledger.served is not None:
             self._outbox.ready(ledger, ledger.served)
-        elif ledger.closed is not None and ledger.phase is Phase.LIVE and ledger.idle:
+        elif ledger.closed is not None and phase is Phase.LIVE and ledger.idle:
             ledger.phase = Phase.CLOSING
             self._outbox.close(ledger.key)
         self._wake()

@@ -36,7 +36,10 @@ class Step:
     """Bytes in a frame, at most: its tensors' tags count as if it were alone there."""
 
     def __post_init__(self) -> None:
-        self.size = ROW + TENSOR * len(self.values) + sum(map(len, self.values))
+        size = ROW
+        for tensor in self.values:
+            size += TENSOR + len(tensor)
+        self.size = size
 
     @property
     def end(self) -> int:

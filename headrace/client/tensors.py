@@ -47,7 +47,7 @@ def pack(spec: ModelSpec, value: Value) -> tuple[tuple[bytes, ...], int]:
     """
     if len(spec.inputs) == 1 and type(value) is np.ndarray:  # nearly always, and there are many steps
         array = _cast(spec.inputs[0], value)
-        return (array.tobytes(),), _length(array)
+        return (array.tobytes(),), len(array) or _length(array)
     arrays = [_cast(i, v) for i, v in zip(spec.inputs, _in_order(spec, value), strict=True)]
     return tuple([a.tobytes() for a in arrays]), _length(*arrays)
 
@@ -116,5 +116,5 @@ def _rows(output: Output, values: bytes, lengths: list[int]) -> list[Array]:
         return [np.array(row) for row in packed]
     if lengths and lengths.count(lengths[0]) == len(lengths):
         rows: Array = packed.reshape(len(lengths), -1, *output.shape)  # [rows, time, *shape]
-        return [row.copy() for row in rows]
+        return list(map(np.ndarray.copy, rows))
     return [packed[end - length : end].copy() for length, end in zip(lengths, accumulate(lengths), strict=True)]
