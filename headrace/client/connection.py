@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 SERVICE = "/headrace.v1.Sequences"
 
+#: Turns of the event loop from a reply to the asking for the next one, which takes gRPC a while: in the first those who
+#: are answered go on, in the second the steps that they call are written. So the server has those sooner.
+TURNS = 2
+
 
 class Timer(Protocol):
     def cancel(self) -> None: ...
@@ -156,6 +160,8 @@ class Connection:
         while (reply := await stream.read()) is not grpc.aio.EOF:
             self._failures = 0
             self.session.receive(reply, self.clock.time())
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     async def _write(self, stream: Any) -> None:
         """One frame at a time: steps that are called while it is being written make up the next one."""
