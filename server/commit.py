@@ -11,6 +11,7 @@ from headrace.errors import HeadraceError, ModelFailed
 
 from .batch import Outcome
 from .sequences import FRESH
+from .single import applied
 from .state import State
 from .steps import NEVER_AGAIN, STATELESS, Answers, Array, Outputs, Rows, Stepped, Steps, columns, holds, occurs
 
@@ -49,6 +50,8 @@ def _sorted(pieces: Sequence[Steps], sound: NDArray[np.bool_]) -> tuple[list[Ste
 
 def _apply(state: State, pieces: Sequence[Steps], write: Rows, outputs: Outputs, now: float) -> Answers:
     """The rows are answered and their replies kept; the next rows of these sequences may run."""
+    if len(pieces) == len(write) == 1 and pieces[0].numbers.item() != STATELESS:
+        return applied(state, pieces[0], write, outputs, now)
     answers = _answers(pieces, outputs)
     if not pieces or pieces[0].numbers[0] == STATELESS:
         return answers

@@ -122,6 +122,15 @@ class Kept:
         for cells, given in zip(self._cells, outputs.cells, strict=True):
             cells[numbers] = given  # one cell a row, with time axis or without
 
+    def keep_one(self, number: int, end: int, outputs: Outputs) -> None:
+        """The same for one step."""
+        if not self._celled or self._end.item(number) != EMPTY or outputs.lengths.item() != 1:
+            self.keep(np.array([number]), np.array([end]), outputs)
+            return
+        self._end[number] = end
+        for cells, given in zip(self._cells, outputs.cells, strict=True):
+            cells[number] = given[0]
+
     def acknowledge(self, numbers: Array, upto: Rows) -> None:
         """Forgets each sequence's replies that end at or before `upto` [rows]; numbers differ from each other."""
         done = self._end[numbers] <= upto

@@ -38,7 +38,8 @@ class Lane:
     A lane that meets a fault which may have hurt its books is `broken`: it answers all that it holds, and whatever is
     posted later, with Unavailable. Mutable: the state; and, for that case, what would be lost with the stack:
     `_answers` that are not sent, the work's rows, which have left the queue, `_handling`, a command half done, and
-    `_frames`, which came one after the other and are not handled yet. `_texts_due`: texts were asked for, or dropped.
+    `_frames`, which came one after the other and are not handled yet. `_writing`: there may be texts;
+    `_texts_due`: some were asked for, or dropped.
 
     reply: takes the answers of a tick; called by who has the lane, once for each tick.
     clock: monotonic seconds.
@@ -66,7 +67,7 @@ class Lane:
         self._answers: Answers = []
         self._handling: Request | None = None
         self._frames: list[Step] = []
-        self._texts_due = False
+        self._writing = self._texts_due = False
         self._stopping = False
         self.broken = False
         contained(meter.watch, self.state, self._writers)
@@ -153,18 +154,13 @@ class Lane:
         self._send()
 
     def _measure(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        contained(self._told_of, batch, outcome, seconds)
-
-    def _told_of(self, batch: Batch, outcome: Outcome, seconds: float) -> None:
-        self._meter.ran(batch, seconds, outcome.compute_cpu, outcome.calls)
-        self._meter.settled(self._work.rows, outcome.sound, self._clock(), outcome.calls)
+        contained(self._meter.ran, batch, seconds, outcome.compute_cpu, outcome.calls)
+        contained(self._meter.settled, self._work.rows, outcome.sound, self._clock(), outcome.calls)
 
     def _write_on(self) -> None:
         """What texts asked for is theirs; it makes their next steps, until none of the answers is theirs."""
-        if not (self._texts_due or self._writers):
-            return
-        mine = self._asked_by_texts() if self._writers else []
-        while mine or self._texts_due or (self._writers and self._writers.late(self._clock())):
+        mine = self._asked_by_texts() if self._writing else []
+        while mine or self._texts_due or (self._writing and self._writers.late(self._clock())):
             self._texts_due = False
             commands, told = self._writers.turn(mine, self._clock())
             self._answers += told
@@ -172,7 +168,7 @@ class Lane:
                 if not self._goes_on(command):
                     self._do(command)
             contained(lambda: self._meter.wrote(self._writers.waited()))
-            mine = self._asked_by_texts()
+            mine, self._writing = self._asked_by_texts(), bool(self._writers)
 
     def _goes_on(self, command: Request) -> bool:
         """Whether it was no more than the next tokens of texts, and they are queued now."""
@@ -259,7 +255,7 @@ class Lane:
         match command:
             case Generate():
                 self._answers += self._writers.begin(command, now)
-                self._texts_due = True
+                self._writing = self._texts_due = True
                 return
             case Fork():
                 self._finish(command.name)

@@ -36,6 +36,10 @@ class FreeList:
         self._stack[self._free : self._free + len(numbers)] = numbers
         self._free += len(numbers)
 
+    def give_one(self, number: int) -> None:
+        self._stack[self._free] = number
+        self._free += 1
+
 
 class Sequences:
     """Mutable state, and who changes it: `create`/`remove` by opens and closes, `position` and `slot` by commits alone,

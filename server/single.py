@@ -1,6 +1,7 @@
-"""One row that goes straight on, admitted cell by cell: an array operation costs about as much for it as for a frame.
+"""One row that goes straight on, admitted and committed cell by cell: an array operation costs about as much for it as
+for a frame.
 
-What is asked is what straight.py asks of many.
+What is asked is what straight.py asks of many; what is done is what commit.py does to many.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import numpy as np
 from headrace.spec import ModelSpec
 
 from .commands import NamedSteps
+from .sequences import FRESH
 from .state import State
-from .steps import NEXT, Steps
+from .steps import NEVER_AGAIN, NEXT, Answers, Outputs, Rows, Stepped, Steps
 from .straight import allowed, plain
 
 
@@ -51,3 +53,19 @@ def _admitted(spec: ModelSpec, state: State, steps: Steps, number: int, now: flo
 def _found(steps: Steps, number: int, position: int) -> Steps:
     found = steps.numbered(np.array([number]))
     return found if found.positions.item() == position else found.placed(np.array([position]))
+
+
+def applied(state: State, step: Steps, write: Rows, outputs: Outputs, now: float) -> Answers:
+    """The one row, of a model with states, is answered and its reply kept; the next row of its sequence may run."""
+    sequences, number = state.sequences, step.numbers.item()
+    end, old = step.positions.item() + step.lengths.item(), sequences.slot.item(number)
+    sequences.slot[number] = write.item()
+    if old != FRESH:
+        state.slots.give_one(old)
+    sequences.position[number], sequences.used[number] = end, now
+    if step.acked.item() != NEVER_AGAIN:
+        state.kept.keep_one(number, end, outputs)
+    sequences.pending[number] = sequences.pending.item(number) - 1
+    state.scheduler.settle(step.numbers)
+    answer = step.sink, Stepped(step.keys, step.positions, step.lengths, outputs.cells)
+    return [answer, *state.close_due(step.numbers)] if sequences.closing.item(number) else [answer]

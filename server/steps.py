@@ -282,4 +282,4 @@ def pack_values(pieces: Sequence[Steps]) -> tuple[Array, ...]:
     """The inputs of all pieces, joined; a single piece's are not copied."""
     if len(pieces) == 1:
         return pieces[0].values
-    return tuple(np.concatenate(v) for v in zip(*(p.values for p in pieces), strict=True))
+    return tuple(map(np.concatenate, zip(*[piece.values for piece in pieces], strict=True)))
