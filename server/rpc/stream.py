@@ -139,7 +139,7 @@ class Stream(Conversation[pb.Request | Malformed]):
 
     def _put(self, answer: Answer) -> None:
         self._outbox.append(answer)
-        self._waiting += len(answer.keys) if isinstance(answer, Stepped | Closed) else 1
+        self._waiting += len(answer.keys) if isinstance(answer, (Stepped, Closed)) else 1
         self._answered()
 
     # Opens, cancels and closes
