@@ -128,17 +128,15 @@ class Requests:
     def _hand_on(self) -> None:
         """What waits, up to what `each` has to unpack first; or until others are to have their turn."""
         while self._waiting and self._taker is not None and not self._resting:
-            first = self._waiting[0]
-            if isinstance(first, Packed):
-                self._tell()
-                return
-            self._in_a_row += 1
-            if self._in_a_row > IN_A_ROW:
+            if self._in_a_row == IN_A_ROW:
                 self._resting = True
                 self._loop.call_soon(self._go_on)
+            elif isinstance(first := self._waiting[0], Packed):
+                self._tell()
                 return
-            self._drop_first()
-            self._hand(first)
+            else:
+                self._drop_first()
+                self._hand(first)
 
     def _go_on(self) -> None:
         """Others have had their turn."""
@@ -176,6 +174,7 @@ class Requests:
         self._refuse(refused)
 
     def _drop_first(self) -> None:
+        self._in_a_row += 1
         self._unread -= PREFIX + len(self._waiting.popleft()) + WEIGHT
         if self._owed and (self._unread <= UNREAD or not self._waiting):
             self._session.consume_stream(self._stream.number, self._owed)

@@ -79,6 +79,22 @@ def test_only_so_many_are_handed_over_before_others_have_their_turn() -> None:
     run(test())
 
 
+def test_of_compressed_ones_no_more_are_handed_over_in_a_row_either() -> None:
+    async def test() -> None:
+        peer = await taken_by(eager := Eager(), grpc_encoding=b"gzip")
+        packed = b"\1" + framed(gzip.compress(b"word"))[1:]
+        peer.send(data(1, packed * 3 * IN_A_ROW, ends=True))
+        most = 0
+        while not eager.more:
+            before = len(eager.taken)
+            await asyncio.sleep(0)
+            most = max(most, len(eager.taken) - before)
+        assert most == IN_A_ROW and eager.taken == [b"word"] * 3 * IN_A_ROW
+        await peer.leave()
+
+    run(test())
+
+
 def test_what_comes_behind_a_compressed_request_waits_for_it() -> None:
     async def test() -> None:
         peer = await taken_by(eager := Eager(), grpc_encoding=b"gzip")
