@@ -113,6 +113,37 @@ class AnsweringLane(ScriptedLane):
             soon(command.done)
 
 
+class Later(Told):
+    """Has room once it `may`."""
+
+    def __init__(self) -> None:
+        super().__init__(room=False)
+        self.may = asyncio.Event()
+
+    async def room(self) -> None:
+        await self.may.wait()
+
+
+def test_who_reads_again_is_read_from_again() -> None:
+    async def test() -> None:
+        flood, told = Flood(opens(1)), Later()
+        running = asyncio.create_task(stream_of(served(SUM, AnsweringLane()), told).run(Pulled(flood.frames())))
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+        held = flood.read
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+        assert flood.read == held
+        told.may.set()
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+        assert flood.read > held + BOUND
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
 def test_steps_without_state_go_to_each_lane_in_turn() -> None:
     async def requests() -> AsyncIterator[pb.Request]:
         yield opens(1, model="stateless-sum")
@@ -130,5 +161,28 @@ def test_steps_without_state_go_to_each_lane_in_turn() -> None:
         assert sums(merged) == {1: [0, 1, 2, 3, 4, 5]}
         assert [sum(isinstance(c, Step) for c in lane.posted) for lane in lanes] == [3, 3]
         assert [lane.left for lane in lanes] == [[(stream, -1)], [(stream, -1)]]
+
+    asyncio.run(asyncio.wait_for(test(), 20))
+
+
+def test_once_a_client_is_done_the_end_waits_for_its_last_answers() -> None:
+    async def requests() -> AsyncIterator[pb.Request]:
+        yield opens(1, model="stateless-sum")
+        yield stepping([(1, 0, [5])])
+
+    async def test() -> None:
+        lane, told = ScriptedLane(), Told()
+        stream = stream_of(served(STATELESS_SUM, lane), told)
+        running = asyncio.create_task(stream.run(Pulled(requests())))
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+        assert not running.done() and told.messages == []
+        for command in lane.posted:
+            if isinstance(command, Step):
+                lane.deliver(echo(command.steps))
+            elif isinstance(command, Barrier):
+                command.done()
+        await running
+        assert [sums(reply) for reply in told.messages] == [{1: [5]}]
 
     asyncio.run(asyncio.wait_for(test(), 20))

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 
+from headrace.errors import InvalidInput
 from headrace.protos import inference_pb2 as pb
-from headrace.server.rpc.inference_call import Call, Received
+from headrace.server.models import Models
+from headrace.server.rpc.inference_call import Call, Desk, Received
 from headrace.server.rpc.inference_stream import InferStream
 from headrace.server.transport.grpcio import Pulled
 
@@ -32,6 +34,24 @@ def test_a_stream_that_is_finished_before_it_reads_ends() -> None:
         stream.finish()
         await run
         assert stream.fault is None and told.messages == []
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+def test_once_a_client_is_done_the_end_waits_for_its_last_answers() -> None:
+    async def one() -> AsyncIterator[Received]:
+        yield pb.ModelInferRequest()
+
+    async def test() -> None:
+        calls = list[Call]()
+        stream = InferStream(told := Told(), lambda call, received: calls.append(call))
+        running = asyncio.create_task(stream.run(Pulled(one())))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not running.done() and told.messages == []
+        calls[0].submit(Desk(Models([])), InvalidInput("it took a while"), 0.0, 0.0)
+        await running
+        assert [response.error_message for response in told.messages] == ["it took a while"]
 
     asyncio.run(asyncio.wait_for(test(), 10))
 
