@@ -17,6 +17,7 @@ from .call import Call
 from .heads import RESPONSE, Head, not_grpc, read_head, trailers
 from .messages import Refused
 from .session import ProtocolError, Session
+from .share import TURN
 from .stream import Stream
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ log = logging.getLogger(__name__)
 #: Bytes that are handed to the socket at once: it may say in between that it has enough.
 PIECE = 256 << 10
 
-#: Received bytes that are handled at once; and seconds, after which others have their turn on the event loop.
-SLICE, TURN = 128 << 10, 2e-3
+#: Received bytes that are handled at once.
+SLICE = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)

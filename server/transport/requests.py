@@ -19,7 +19,7 @@ UNREAD = 256 << 10
 #: Bytes that a message is taken to have beside its own.
 WEIGHT = 64
 
-#: Messages that a handler gets in a row, before others have their turn on the event loop.
+#: Messages that a handler gets in a row, before others have their turn on the event loop; fewer if they take long.
 IN_A_ROW = 16
 
 
@@ -46,7 +46,7 @@ class Requests:
         flush: Callable[[], None],
     ) -> None:
         self._session, self._stream, self._most, self._decode, self._flush = session, stream, most, decode, flush
-        self._refuse, self._loop = refuse, asyncio.get_running_loop()
+        self._refuse, self._share, self._loop = refuse, session.share, asyncio.get_running_loop()
         self._assembler = Assembler(most, encoding)
         self._waiting: deque[bytes | Packed] = deque()
         self._taker: Callable[[Any], bool] | None = None
@@ -128,10 +128,11 @@ class Requests:
     def _hand_on(self) -> None:
         """What waits, up to what `each` has to unpack first; or until others are to have their turn."""
         while self._waiting and self._taker is not None and not self._resting:
-            if self._in_a_row == IN_A_ROW:
+            first = self._waiting[0]
+            if self._in_a_row == IN_A_ROW or (self._share.over and not isinstance(first, Packed)):
                 self._resting = True
-                self._loop.call_soon(self._go_on)
-            elif isinstance(first := self._waiting[0], Packed):
+                self._share.wait(self._go_on)
+            elif isinstance(first, Packed):  # that is done in a later turn anyway
                 self._tell()
                 return
             else:

@@ -13,6 +13,7 @@ from ctypes import byref, c_uint32, c_void_p, string_at
 from . import library as h2
 from .library import mover, needed
 from .native import new_session, pairs
+from .share import Share
 from .stream import Headers, Incoming, Stream
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,10 @@ class ProtocolError(Exception):
 
 class Session:
     """Mutable: `_streams`, those that are open; `_head` and `_head_size`, the headers that are being read; `_answered`,
-    streams to be reset when all there is has been sent."""
+    streams to be reset when all there is has been sent. share: of the event loop, for who hears of what comes."""
 
     def __init__(self, begin: Begin) -> None:
-        self._begin = begin
+        self._begin, self.share = begin, Share()
         self._streams: dict[int, Stream] = {}
         self._head: dict[bytes, bytes] = {}
         self._head_size = 0
@@ -97,6 +98,7 @@ class Session:
     def receive(self, data: bytes) -> bool:
         """Tells who is to hear. Returns whether there is something to send, or nothing more. Raises ProtocolError."""
         lib, session = self._lib, self._session
+        self.share.begin()
         if (code := lib.nghttp2_session_mem_recv(session, data, len(data))) < 0:
             raise self._error(code)
         return bool(lib.nghttp2_session_want_write(session)) or not lib.nghttp2_session_want_read(session)
