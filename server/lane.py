@@ -255,7 +255,7 @@ class Lane:
         match command:
             case Generate():
                 self._answers += self._writers.begin(command, now)
-                self._writing = self._texts_due = True
+                self._texts_due = True
                 return
             case Fork():
                 self._finish(command.name)

@@ -130,7 +130,7 @@ class LaneMeter:
         for piece in pieces:
             step.observe((now - piece.arrived) / calls, len(piece.lengths) * calls)
             tokens += piece.tokens
-        applied = sound.tobytes().count(1)
+        applied = sound.tobytes().count(1)  # as np.count_nonzero, in a third of the time
         self.counters["steps"] += applied * calls
         self.counters["tokens"] += tokens if applied == len(sound) else int(pack(pieces, "lengths")[sound].sum())
 

@@ -274,8 +274,8 @@ def columns(pieces: Sequence[Steps], *names: str) -> Sequence[Array]:
 
 def pack(pieces: Sequence[Steps], column: str) -> Array:
     """One column of all pieces, joined; a single piece's is not copied."""
-    columns: list[Array] = [getattr(piece, column) for piece in pieces]
-    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+    found: list[Array] = [getattr(piece, column) for piece in pieces]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def pack_values(pieces: Sequence[Steps]) -> tuple[Array, ...]:

@@ -165,9 +165,9 @@ class Ordered(Ledger):
         sent = self._sent
         if sent and sent[0].position == position:
             return sent.popleft()
-        for step in self._sent:
+        for step in sent:
             if step.position == position:
-                self._sent.remove(step)
+                sent.remove(step)
                 return step
         return None
 

@@ -163,9 +163,7 @@ class Outbox:
     def _drain(self, ledger: Ledger, steps: list[Step], now: float, room: Room, most: int) -> bool:
         """Whether there was room for all that may be written of it now."""
         while ledger.waiting and ledger.sendable(now):
-            size = ledger.waiting[0].size
-            if len(steps) == most or size > room.left:
+            if len(steps) == most or not room.take(ledger.waiting[0].size):
                 return False
-            room.left -= size
             steps.append(ledger.take())
         return True

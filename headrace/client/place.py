@@ -16,7 +16,7 @@ class Place:
 
     def write(self, step: Step) -> None:
         """The step gets its position, unless it is sent again for its answer alone."""
-        if step.position == UNSENT or not self.applied(step):
+        if not self.applied(step):
             step.position = self.written
             self.written += step.length
 

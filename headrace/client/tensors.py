@@ -47,7 +47,7 @@ def pack(spec: ModelSpec, value: Value) -> tuple[tuple[bytes, ...], int]:
     """
     if len(spec.inputs) == 1 and type(value) is np.ndarray:  # nearly always, and there are many steps
         array = _cast(spec.inputs[0], value)
-        return (array.tobytes(),), len(array) or _length(array)
+        return (array.tobytes(),), _length(array)
     arrays = [_cast(i, v) for i, v in zip(spec.inputs, _in_order(spec, value), strict=True)]
     return tuple([a.tobytes() for a in arrays]), _length(*arrays)
 

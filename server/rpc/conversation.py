@@ -17,7 +17,7 @@ R = TypeVar("R")
 class Conversation(ABC, Generic[R]):
     """On the event loop. A request is handled while its connection is read, and what is answered there is written then
     and there; later answers are gathered for one turn of the loop. A task for each direction would be woken up for
-    each message, which beside the runtime costs as much as half of what it does (docs/performance.md).
+    each message: a tenth of what a frame costs beside the runtime (docs/performance.md).
 
     fault: what ended it that is no fault of the client's. Mutable beside it: `_over`; `_clear`, whether the network
     has room; `_handling`, a request; `_planned`, to write soon.

@@ -6,6 +6,7 @@ http2       ours: its sockets, and how it ends
 connection  a socket, its session, and the calls on it
 call        one call, as a service's handler sees it
 requests    what its client sends, no faster than the handler takes it
+share       what the calls of a connection may take of the event loop, before others have their turn
 messages    gRPC's length-prefixed messages
 heads       what stands before a call's messages, and behind them
 session     one HTTP/2 connection without its socket: bytes in, bytes out

@@ -129,10 +129,10 @@ class Requests:
         """What waits, up to what `each` has to unpack first; or until others are to have their turn."""
         while self._waiting and self._taker is not None and not self._resting:
             first = self._waiting[0]
-            if self._in_a_row == IN_A_ROW or (self._share.over and not isinstance(first, Packed)):
+            if self._in_a_row == IN_A_ROW or self._share.over:
                 self._resting = True
                 self._share.wait(self._go_on)
-            elif isinstance(first, Packed):  # that is done in a later turn anyway
+            elif isinstance(first, Packed):
                 self._tell()
                 return
             else:
@@ -159,9 +159,9 @@ class Requests:
     async def _unpack(self) -> None:
         """What comes meanwhile waits behind it."""
         take, packed = self._taker, self._waiting[0]
+        assert isinstance(packed, Packed), "all else is handed on as it is"
         self._taker = None
         self._drop_first()
-        assert isinstance(packed, Packed), "all else is handed on as it is"
         try:
             message = await packed.unpacked(self._most)
         except Refused as refused:
