@@ -56,6 +56,29 @@ def test_once_a_client_is_done_the_end_waits_for_its_last_answers() -> None:
     asyncio.run(asyncio.wait_for(test(), 10))
 
 
+def test_while_the_network_is_full_responses_wait_unwritten() -> None:
+    """They count as under way then, so that a client that does not read is not read from."""
+
+    async def two() -> AsyncIterator[Received]:
+        yield pb.ModelInferRequest()
+        yield pb.ModelInferRequest()
+
+    async def test() -> None:
+        calls = list[Call]()
+        stream = InferStream(told := Told(room=False), lambda call, received: calls.append(call))
+        running = asyncio.create_task(stream.run(Pulled(two())))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        for call in calls:
+            call.submit(Desk(Models([])), InvalidInput("both at once"), 0.0, 0.0)
+        await told.asked.wait()
+        assert len(told.messages) == 1 and repr(stream) == "InferStream(under_way=1)"
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
 def test_a_fault_of_ours_is_kept_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     def broken(call: Call, received: Received) -> None:
         raise ZeroDivisionError("scripted")
